@@ -1,0 +1,26 @@
+//! What a company's files say.
+//!
+//! Each kind of file is one struct: what the file says, typed field by field ([`Span`](crate::Span),
+//! [`Share`](crate::Share), names), unknown fields refused, with a JSON Schema. What no single field can know (does that
+//! view exist, is there a cycle) is checked over the whole set by [`SpecSet::check`], which reports every fault at once.
+
+mod dataset;
+mod deployment;
+mod fault;
+mod feature_view;
+mod model;
+mod monitor;
+mod organisation;
+mod set;
+
+pub use dataset::{Check, Column, ColumnType, Contract, DataClass, DatasetSpec, Severity, Source};
+pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
+pub use fault::{FileFaults, SpecFault, SpecFile, parse};
+pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec};
+pub use model::{Gate, ModelSpec, QualityMetric, Split, SplitBy, Trainer};
+pub use monitor::{DriftRule, MonitorSpec, OnDrift, QualityRule};
+pub use organisation::{
+    Autonomy, Budget, BudgetPeriod, BudgetsSpec, ClockSpec, CompanySpec, Identity, Ledger, Lake, Member, Online, PodSpec,
+    Prices,
+};
+pub use set::{Resource, ResourceKind, ResourceRef, SpecSet};

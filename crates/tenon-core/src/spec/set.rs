@@ -1,0 +1,503 @@
+//! All that a company's files say together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::fault::{closest, parse};
+use super::{
+    Aggregate, BudgetsSpec, CompanySpec, DatasetSpec, DeploymentSpec, FeatureViewSpec, FileFaults, Gate, ModelSpec,
+    MonitorSpec, PodSpec, SpecFault, SpecFile,
+};
+use crate::{DatasetName, DeploymentName, FeatureViewName, ModelName, MonitorName, PodName};
+
+/// A kind of thing that a pod declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceKind {
+    /// The company itself: `company.toml`.
+    Company,
+    /// The budgets: `budgets.toml`.
+    Budgets,
+    /// A pod.
+    Pod,
+    /// A dataset.
+    Dataset,
+    /// A feature view.
+    FeatureView,
+    /// A model.
+    Model,
+    /// A deployment.
+    Deployment,
+    /// A monitor.
+    Monitor,
+    /// A file of Cedar policies.
+    Policy,
+}
+
+impl ResourceKind {
+    /// The word for it, as facts and tables write it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Company => "company",
+            Self::Budgets => "budgets",
+            Self::Pod => "pod",
+            Self::Dataset => "dataset",
+            Self::FeatureView => "feature_view",
+            Self::Model => "model",
+            Self::Deployment => "deployment",
+            Self::Monitor => "monitor",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// One thing that is declared, by kind and name: `dataset flights`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceRef {
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// Its name; unique among its kind in a company.
+    pub name: String,
+}
+
+impl ResourceRef {
+    /// The thing of that kind and name.
+    pub fn new(kind: ResourceKind, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+}
+
+impl fmt::Display for ResourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{} {}", self.kind, self.name))
+    }
+}
+
+/// A declared thing with its owner and its file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resource<T> {
+    /// The pod that owns it.
+    pub pod: PodName,
+    /// The file that declares it, from the company folder.
+    pub file: String,
+    /// What it says.
+    pub spec: T,
+}
+
+/// All that a company's files say, by kind and name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpecSet {
+    /// `company.toml`.
+    pub company: CompanySpec,
+    /// `budgets.toml`.
+    pub budgets: BudgetsSpec,
+    /// The pods.
+    pub pods: BTreeMap<PodName, PodSpec>,
+    /// The datasets.
+    pub datasets: BTreeMap<DatasetName, Resource<DatasetSpec>>,
+    /// The feature views.
+    pub feature_views: BTreeMap<FeatureViewName, Resource<FeatureViewSpec>>,
+    /// The models.
+    pub models: BTreeMap<ModelName, Resource<ModelSpec>>,
+    /// The deployments.
+    pub deployments: BTreeMap<DeploymentName, Resource<DeploymentSpec>>,
+    /// The monitors.
+    pub monitors: BTreeMap<MonitorName, Resource<MonitorSpec>>,
+    /// Cedar policy files: path to text.
+    pub policies: BTreeMap<String, String>,
+}
+
+impl SpecSet {
+    /// Reads and checks a company's files, paths from the company folder.
+    ///
+    /// # Errors
+    /// Every fault that was found, each with its place.
+    pub fn read(files: &[SpecFile]) -> Result<Self, FileFaults> {
+        let mut faults = Vec::new();
+        let set = Reader { files, faults: &mut faults }.read();
+        if let Some(set) = &set {
+            faults.extend(set.check());
+        }
+        match set {
+            Some(set) if faults.is_empty() => Ok(set),
+            _ => Err(FileFaults::locate(faults, files)),
+        }
+    }
+
+    /// What is wrong between the files: references to nothing, cycles, contradictions.
+    pub fn check(&self) -> Vec<SpecFault> {
+        let mut faults = Vec::new();
+        for (at, budget) in self.budgets.budgets.iter().enumerate() {
+            let at = at.to_string();
+            faults.extend(missing(&self.pods, &budget.pod, "pod", "budgets.toml", &["budgets", &at, "pod"]));
+            if !(budget.limit_usd >= 0.0 && budget.limit_usd.is_finite()) {
+                let message = "a budget's limit is an amount of money, 0 or more";
+                faults.push(SpecFault::at("budgets.toml", &["budgets", &at, "limit_usd"], message));
+            }
+        }
+        self.datasets.values().for_each(|dataset| self.check_dataset(dataset, &mut faults));
+        self.feature_views.values().for_each(|view| self.check_feature_view(view, &mut faults));
+        self.models.values().for_each(|model| self.check_model(model, &mut faults));
+        self.deployments.values().for_each(|deployment| self.check_deployment(deployment, &mut faults));
+        for monitor in self.monitors.values() {
+            let of = &monitor.spec.deployment;
+            faults.extend(missing(&self.deployments, of, "deployment", &monitor.file, &["deployment"]));
+        }
+        faults
+    }
+
+    fn check_dataset(&self, dataset: &Resource<DatasetSpec>, faults: &mut Vec<SpecFault>) {
+        let (file, spec) = (dataset.file.as_str(), &dataset.spec);
+        let sources = [spec.source.files.is_some(), spec.source.push.is_some(), spec.source.sql.is_some()];
+        if sources.iter().filter(|given| **given).count() != 1 {
+            let message = "a dataset has exactly one source: `files`, `push` or `sql`";
+            faults.push(SpecFault::at(file, &["source"], message));
+        }
+        let columns = &spec.contract.columns;
+        if columns.is_empty() && spec.source.sql.is_none() {
+            let message = "the contract names no columns, so nothing could land";
+            faults.push(SpecFault::at(file, &["contract"], message).hint("declare each column with its type"));
+        }
+        let known = |column: &str, keys: &[&str], faults: &mut Vec<SpecFault>| {
+            if !columns.is_empty() && !columns.contains_key(column) {
+                let fault = SpecFault::at(file, keys, format!("the contract has no column `{column}`"));
+                faults.push(suggest(fault, column, columns.keys().map(String::as_str)));
+            }
+        };
+        if let Some(column) = &spec.event_time {
+            known(column, &["event_time"], faults);
+        }
+        spec.contract.key.iter().for_each(|column| known(column, &["contract", "key"], faults));
+        for (name, column) in columns {
+            if column.range.is_some_and(|[low, high]| low.is_nan() || high.is_nan() || low > high) {
+                let message = "a range is the least and the greatest value, in that order";
+                faults.push(SpecFault::at(file, &["contract", "columns", name, "range"], message));
+            }
+            if let Some(reference) = &column.references {
+                let keys = ["contract", "columns", name, "references"];
+                faults.extend(self.check_column_reference(reference, file, &keys));
+            }
+        }
+    }
+
+    fn check_column_reference(&self, reference: &str, file: &str, keys: &[&str]) -> Option<SpecFault> {
+        let Some((dataset, column)) = reference.split_once('.') else {
+            let fault = SpecFault::at(file, keys, format!("`{reference}` does not name a column of a dataset"));
+            return Some(fault.hint("write it as `planes.tailnum`"));
+        };
+        let Some(target) = self.datasets.iter().find(|(name, _)| name.as_str() == dataset) else {
+            let fault = SpecFault::at(file, keys, format!("there is no dataset `{dataset}`"));
+            return Some(suggest(fault, dataset, self.datasets.keys().map(AsRef::as_ref)));
+        };
+        let columns = &target.1.spec.contract.columns;
+        (!columns.contains_key(column)).then(|| {
+            let fault = SpecFault::at(file, keys, format!("dataset `{dataset}` has no column `{column}`"));
+            suggest(fault, column, columns.keys().map(String::as_str))
+        })
+    }
+
+    fn check_feature_view(&self, view: &Resource<FeatureViewSpec>, faults: &mut Vec<SpecFault>) {
+        let (file, spec) = (view.file.as_str(), &view.spec);
+        faults.extend(missing(&self.datasets, &spec.dataset, "dataset", file, &["dataset"]));
+        if spec.entity.is_empty() {
+            faults.push(SpecFault::at(file, &["entity"], "an entity is named by at least one column"));
+        }
+        if spec.features.is_empty() {
+            faults.push(SpecFault::at(file, &["features"], "the view has no features"));
+        }
+        for (name, feature) in &spec.features {
+            let needs_column = !matches!(feature.aggregate, Aggregate::Count | Aggregate::Age);
+            if needs_column && feature.column.is_none() {
+                let message = "this aggregate needs a `column` to compute from";
+                faults.push(SpecFault::at(file, &["features", name], message));
+            }
+            if feature.window.is_some_and(|window| window > spec.ttl) {
+                let message = format!("the window is longer than the view's time to live, {}", spec.ttl);
+                let fault = SpecFault::at(file, &["features", name, "window"], message);
+                faults.push(fault.hint("raise `ttl`: rows older than it no longer count"));
+            }
+        }
+    }
+
+    fn check_model(&self, model: &Resource<ModelSpec>, faults: &mut Vec<SpecFault>) {
+        let (file, spec) = (model.file.as_str(), &model.spec);
+        let mut seen = BTreeSet::new();
+        for (at, view) in spec.features.iter().enumerate() {
+            let at = at.to_string();
+            faults.extend(missing(&self.feature_views, view, "feature view", file, &["features", &at]));
+            if !seen.insert(view) {
+                let message = format!("feature view `{view}` is named twice");
+                faults.push(SpecFault::at(file, &["features", &at], message));
+            }
+        }
+        if spec.features.is_empty() {
+            faults.push(SpecFault::at(file, &["features"], "a model needs at least one feature view"));
+        }
+        if !(spec.split.test.fraction() > 0.0 && spec.split.test.fraction() < 1.0) {
+            let message = "the share held out lies between 0% and 100%, both exclusive";
+            faults.push(SpecFault::at(file, &["split", "test"], message));
+        }
+        let bounds = spec.gates.iter().map(|gate| match gate {
+            Gate::Quality { at_least, .. } => ("at_least", *at_least),
+            Gate::Calibration { at_most } | Gate::Fairness { at_most, .. } => ("at_most", *at_most),
+            Gate::Explanation { max_error, .. } => ("max_error", *max_error),
+            Gate::Latency { p99_ms } => ("p99_ms", *p99_ms),
+            Gate::Budget {} => ("kind", 0.0),
+        });
+        for (at, (key, bound)) in bounds.enumerate() {
+            if !(bound.is_finite() && bound >= 0.0) {
+                let message = "a gate's bound is a finite number, 0 or more";
+                faults.push(SpecFault::at(file, &["gates", &at.to_string(), key], message));
+            }
+        }
+    }
+
+    fn check_deployment(&self, deployment: &Resource<DeploymentSpec>, faults: &mut Vec<SpecFault>) {
+        let (file, spec) = (deployment.file.as_str(), &deployment.spec);
+        faults.extend(missing(&self.models, &spec.model, "model", file, &["model"]));
+        if !(0.0..=1.0).contains(&spec.threshold) {
+            faults.push(SpecFault::at(file, &["threshold"], "a threshold is a probability, from 0 to 1"));
+        }
+        let steps = &spec.rollout.steps;
+        let rising = steps.windows(2).all(|pair| pair[0] < pair[1]);
+        if !rising || steps.last().is_none_or(|last| last.fraction() < 1.0) {
+            let message = "the steps of a rollout rise, and the last is 100%";
+            faults.push(SpecFault::at(file, &["rollout", "steps"], message).hint("such as [\"10%\", \"50%\", \"100%\"]"));
+        }
+        if let Some(model) = self.models.get(&spec.model) {
+            for feature in spec.fallback.keys() {
+                let views = model.spec.features.iter().filter_map(|view| self.feature_views.get(view));
+                let known: Vec<&str> = views.flat_map(|view| view.spec.features.keys().map(String::as_str)).collect();
+                if !known.contains(&feature.as_str()) {
+                    let message = format!("model `{}` reads no feature `{feature}`", spec.model);
+                    let fault = SpecFault::at(file, &["fallback", feature], message);
+                    faults.push(suggest(fault, feature, known.into_iter()));
+                }
+            }
+        }
+    }
+}
+
+fn suggest<'a>(fault: SpecFault, wrong: &str, known: impl Iterator<Item = &'a str>) -> SpecFault {
+    let known: Vec<&str> = known.collect();
+    match closest(wrong, known.iter().copied()) {
+        Some(near) => fault.hint(format!("did you mean `{near}`?")),
+        None if known.is_empty() => fault,
+        None => fault.hint(format!("there is: {}", known.join(", "))),
+    }
+}
+
+fn missing<K: Ord + AsRef<str> + fmt::Display, V>(
+    known: &BTreeMap<K, V>,
+    name: &K,
+    kind: &str,
+    file: &str,
+    keys: &[&str],
+) -> Option<SpecFault> {
+    (!known.contains_key(name)).then(|| {
+        let fault = SpecFault::at(file, keys, format!("there is no {kind} `{name}`"));
+        suggest(fault, name.as_ref(), known.keys().map(AsRef::as_ref))
+    })
+}
+
+struct Reader<'a> {
+    files: &'a [SpecFile],
+    faults: &'a mut Vec<SpecFault>,
+}
+
+impl Reader<'_> {
+    fn read(mut self) -> Option<SpecSet> {
+        let mut company = None;
+        let mut set = SpecSet {
+            company: CompanySpec {
+                name: String::new(),
+                description: None,
+                ledger: super::Ledger::default(),
+                lake: super::Lake::default(),
+                online: super::Online::default(),
+                identity: super::Identity::default(),
+                prices: super::Prices::default(),
+                clock: super::ClockSpec::default(),
+            },
+            budgets: BudgetsSpec::default(),
+            pods: BTreeMap::new(),
+            datasets: BTreeMap::new(),
+            feature_views: BTreeMap::new(),
+            models: BTreeMap::new(),
+            deployments: BTreeMap::new(),
+            monitors: BTreeMap::new(),
+            policies: BTreeMap::new(),
+        };
+        for file in self.files {
+            let parts: Vec<&str> = file.path.split('/').collect();
+            match parts.as_slice() {
+                ["company.toml"] => company = self.parse(file),
+                ["budgets.toml"] => set.budgets = self.parse(file).unwrap_or_default(),
+                ["policies", name] if name.ends_with(".cedar") => {
+                    set.policies.insert(file.path.clone(), file.text.clone());
+                }
+                ["pods", pod, "pod.toml"] => {
+                    if let (Some(pod), Some(spec)) = (self.name(file, pod), self.parse(file)) {
+                        set.pods.insert(pod, spec);
+                    }
+                }
+                ["pods", pod, "datasets", name] => self.resource(file, pod, name, &mut set.datasets),
+                ["pods", pod, "features", name] => self.resource(file, pod, name, &mut set.feature_views),
+                ["pods", pod, "models", name] => self.resource(file, pod, name, &mut set.models),
+                ["pods", pod, "deployments", name] => self.resource(file, pod, name, &mut set.deployments),
+                ["pods", pod, "monitors", name] => self.resource(file, pod, name, &mut set.monitors),
+                _ => self.faults.push(
+                    SpecFault::at(&file.path, &[], "no rule says what this file is").hint(
+                        "a pod's files are pods/POD/pod.toml and pods/POD/{datasets,features,models,deployments,monitors}/NAME.toml",
+                    ),
+                ),
+            }
+        }
+        let owners: BTreeSet<PodName> = self.owners(&set);
+        for pod in owners.difference(&set.pods.keys().cloned().collect()) {
+            let file = format!("pods/{pod}/pod.toml");
+            if !self.faults.iter().any(|fault| fault.file == file) {
+                let fault = SpecFault::at(&file, &[], format!("pod `{pod}` owns resources but has no pod.toml"));
+                self.faults.push(fault.hint("declare its mission and its members"));
+            }
+        }
+        match company {
+            Some(company) => Some(SpecSet { company, ..set }),
+            None => {
+                if !self.files.iter().any(|file| file.path == "company.toml") {
+                    let fault = SpecFault::at("company.toml", &[], "there is no company.toml");
+                    self.faults.push(fault.hint("`tenon init` makes one"));
+                }
+                None
+            }
+        }
+    }
+
+    fn owners(&self, set: &SpecSet) -> BTreeSet<PodName> {
+        let datasets = set.datasets.values().map(|resource| &resource.pod);
+        let views = set.feature_views.values().map(|resource| &resource.pod);
+        let models = set.models.values().map(|resource| &resource.pod);
+        let deployments = set.deployments.values().map(|resource| &resource.pod);
+        let monitors = set.monitors.values().map(|resource| &resource.pod);
+        datasets.chain(views).chain(models).chain(deployments).chain(monitors).cloned().collect()
+    }
+
+    fn parse<T: DeserializeOwned>(&mut self, file: &SpecFile) -> Option<T> {
+        parse(file).map_err(|fault| self.faults.push(fault)).ok()
+    }
+
+    fn name<N: std::str::FromStr<Err = crate::name::NameError>>(&mut self, file: &SpecFile, text: &str) -> Option<N> {
+        text.parse().map_err(|error: crate::name::NameError| {
+            self.faults.push(SpecFault::at(&file.path, &[], error.to_string()));
+        })
+        .ok()
+    }
+
+    fn resource<N, T>(&mut self, file: &SpecFile, pod: &str, name: &str, into: &mut BTreeMap<N, Resource<T>>)
+    where
+        N: Ord + fmt::Display + std::str::FromStr<Err = crate::name::NameError>,
+        T: DeserializeOwned,
+    {
+        let Some(stem) = name.strip_suffix(".toml") else {
+            let fault = SpecFault::at(&file.path, &[], "files in a pod's folders end in .toml");
+            self.faults.push(fault);
+            return;
+        };
+        let (Some(pod), Some(name), Some(spec)) =
+            (self.name::<PodName>(file, pod), self.name::<N>(file, stem), self.parse::<T>(file))
+        else {
+            return;
+        };
+        if let Some(other) = into.get(&name) {
+            let message = format!("the name `{name}` is taken by {}", other.file);
+            self.faults.push(SpecFault::at(&file.path, &[], message));
+            return;
+        }
+        into.insert(name, Resource { pod, file: file.path.clone(), spec });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn file(path: &str, text: &str) -> SpecFile {
+        SpecFile { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    fn company() -> Vec<SpecFile> {
+        vec![
+            file("company.toml", "name = \"acme\"\n"),
+            file("pods/arrivals/pod.toml", "mission = \"m\"\n[members.ana]\nrole = \"lead\"\n"),
+            file(
+                "pods/arrivals/datasets/flights.toml",
+                "description = \"d\"\nevent_time = \"landed_at\"\n[source]\nfiles = \"data/*.parquet\"\n\
+                 [contract.columns.landed_at]\ntype = \"timestamp\"\n[contract.columns.tailnum]\ntype = \"string\"\n",
+            ),
+        ]
+    }
+
+    fn faults(files: &[SpecFile]) -> Vec<String> {
+        match SpecSet::read(files) {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults
+                .faults()
+                .map(|fault| format!("{} [{}] {} ({})", fault.file, fault.keys.join("."), fault.message, fault.hint.clone().unwrap_or_default()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_sound_company_is_read_whole() {
+        let set = SpecSet::read(&company()).unwrap();
+        assert_eq!(set.datasets.len(), 1);
+        assert_eq!(set.datasets.values().next().unwrap().pod.as_str(), "arrivals");
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_with_a_suggestion() {
+        let mut files = company();
+        files.push(file(
+            "pods/arrivals/features/delay.toml",
+            "description = \"d\"\nentity = [\"tailnum\"]\nevent_time = \"landed_at\"\nttl = \"12h\"\ndataset = \"flihgts\"\n\
+             source = \"SELECT 1\"\n[features]\nx = { aggregate = \"mean\", window = \"24h\" }\n",
+        ));
+        files.push(file("pods/ghost/models/m.toml", "descripton = \"d\"\n"));
+        let told = faults(&files);
+        insta::assert_snapshot!(told.join("\n"), @r"
+        pods/ghost/models/m.toml [] unknown field `descripton` (did you mean `description`?)
+        pods/arrivals/features/delay.toml [dataset] there is no dataset `flihgts` (did you mean `flights`?)
+        pods/arrivals/features/delay.toml [features.x] this aggregate needs a `column` to compute from ()
+        pods/arrivals/features/delay.toml [features.x.window] the window is longer than the view's time to live, 12h (raise `ttl`: rows older than it no longer count)
+        ");
+    }
+
+    #[test]
+    fn a_fault_is_shown_at_its_place() {
+        let mut files = company();
+        files[2].text.push_str("range = [5, 1]\n");
+        let error = SpecSet::read(&files).unwrap_err();
+        let mut shown = String::new();
+        miette::NarratableReportHandler::new().render_report(&mut shown, &error).unwrap();
+        assert!(shown.contains("pods/arrivals/datasets/flights.toml"), "{shown}");
+        assert!(shown.contains("range = [5, 1]"), "{shown}");
+    }
+
+    #[test]
+    fn nothing_and_garbage_are_faults_too() {
+        assert_eq!(faults(&[]), ["company.toml [] there is no company.toml (`tenon init` makes one)"]);
+        let told = faults(&[file("company.toml", "name = \n"), file("pods/x/what.txt", "")]);
+        assert_eq!(told.len(), 2, "{told:?}");
+    }
+}
