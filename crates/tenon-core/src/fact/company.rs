@@ -35,8 +35,8 @@ pub struct SpecApplied {
     pub file: String,
     /// The digest of the file's bytes.
     pub digest: Digest,
-    /// What it says; for policies, the text.
-    pub spec: serde_json::Value,
+    /// What it says, to the byte: the order of a contract's columns counts, and canonical JSON would lose it.
+    pub text: String,
 }
 
 /// A file of the company folder is gone, and what it declared with it.

@@ -1,0 +1,1 @@
+//! Sources, and their exactly-once delivery into the lake.

@@ -1,0 +1,1 @@
+//! Pods, roles, Cedar policies, tokens.

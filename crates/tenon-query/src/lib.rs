@@ -1,0 +1,1 @@
+//! SQL over Arrow: DataFusion sessions, and the point-in-time join.
