@@ -1,28 +1,22 @@
-//! The company folder: what it declares, what of it is applied, and what a change would do.
+//! The company folder: what its files declare, what of that is applied, and what a change would do.
+//!
+//! People edit files; `plan` compares them with what the ledger says is applied; `apply` records the difference. The rest
+//! of the program reads only what is applied, through the [`Catalog`].
 
-use std::sync::Arc;
+mod apply;
+mod catalog;
+mod error;
+mod folder;
+mod graph;
+mod plan;
+mod projection;
+mod schema;
 
-use tenon_core::spec::SpecSet;
-
-/// What is declared and applied, for the capabilities to read. Cheap to clone.
-#[derive(Clone)]
-pub struct Catalog {
-    specs: Arc<parking_lot::RwLock<Arc<SpecSet>>>,
-}
-
-impl Catalog {
-    /// A catalog that holds these specs.
-    pub fn fixed(specs: SpecSet) -> Self {
-        Self { specs: Arc::new(parking_lot::RwLock::new(Arc::new(specs))) }
-    }
-
-    /// What is applied now.
-    pub fn specs(&self) -> Arc<SpecSet> {
-        Arc::clone(&self.specs.read())
-    }
-
-    /// Takes over what was applied.
-    pub fn replace(&self, specs: SpecSet) {
-        *self.specs.write() = Arc::new(specs);
-    }
-}
+pub use apply::{applied, apply};
+pub use catalog::Catalog;
+pub use error::CompanyError;
+pub use folder::read_folder;
+pub use graph::Graph;
+pub use plan::{Change, ChangeKind, Plan, plan};
+pub use projection::projection;
+pub use schema::{SCHEMA_KINDS, schema};

@@ -1,1 +1,18 @@
-//! Sources, and their exactly-once delivery into the lake.
+//! Sources, and delivery into the lake exactly once.
+//!
+//! A file is taken once by the digest of its bytes, whatever its name; a push once by its idempotency key, or else by
+//! the digest of its rows. Files are Parquet, CSV with a header, or NDJSON, by ending; they are read piece by piece.
+//! Accepted rows are handed to a [`Feed`] (the feature store) as soon as they are known to keep the contract.
+
+mod buffer;
+mod error;
+mod files;
+mod formats;
+mod ingest;
+mod json;
+
+pub use buffer::Buffer;
+pub use error::IngestError;
+pub use files::matching;
+pub use ingest::{Feed, FeedError, FileOutcome, Ingest};
+pub use json::rows_from_json;

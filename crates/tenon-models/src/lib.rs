@@ -86,6 +86,58 @@ pub struct Reproduction {
     pub first_difference: Option<u64>,
 }
 
+/// How the inputs and the predictions of a version were distributed when it was made: what drift is measured against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceDistributions {
+    /// Histograms of each input, in the order of the inputs, and last of `prediction` (the probability).
+    pub features: Vec<FeatureReference>,
+    /// For each of them, a seeded sample of at most 5,000 values that are not missing, for tests of two samples.
+    pub sample: Vec<(String, Vec<f32>)>,
+}
+
+/// What a version is, in words that anybody in the company can use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// The version.
+    pub version: ModelVersionRef,
+    /// The question that it answers.
+    pub what: String,
+    /// What it cannot do.
+    pub limits: String,
+    /// How good it is, with how sure that is.
+    pub quality: String,
+    /// What it looks at most.
+    pub looks_at: Vec<String>,
+    /// How evenly it treats groups; one sentence a fairness gate.
+    pub fairness: Vec<String>,
+    /// What it learnt from.
+    pub data: String,
+    /// Whether it may be deployed, and why not.
+    pub standing: String,
+    /// Whom to ask.
+    pub ask: String,
+}
+
+/// State folded from the facts about runs, versions, gates and traffic.
+pub fn projection() -> Arc<dyn tenon_ledger::Projection> {
+    todo!()
+}
+
+/// Trains a new version when drift asks for one, where the pod lets it.
+pub struct RetrainOnDrift {}
+
+impl RetrainOnDrift {
+    /// A subscriber that trains with `models`.
+    pub fn new(_models: Models) -> Self { todo!() }
+}
+
+#[async_trait::async_trait]
+impl tenon_ledger::Subscriber for RetrainOnDrift {
+    fn name(&self) -> &str { "retrain" }
+    fn kinds(&self) -> &[&str] { &["drift.detected"] }
+    async fn handle(&self, _stored: &tenon_ledger::StoredFact) -> Result<(), Box<dyn std::error::Error + Send + Sync>> { todo!() }
+}
+
 impl Models {
     /// Opens the artifacts and the registry.
     pub fn open(_options: ModelsOptions) -> Result<Self, ModelError> { todo!() }
@@ -98,7 +150,9 @@ impl Models {
     /// The artifact's bytes, checked against the digest.
     pub fn artifact(&self, _version: &ModelVersionRef) -> Result<Vec<u8>, ModelError> { todo!() }
     /// The distributions of the training set, for drift: each input, and `prediction`.
-    pub fn reference(&self, _version: &ModelVersionRef) -> Result<Vec<FeatureReference>, ModelError> { todo!() }
+    pub fn reference(&self, _version: &ModelVersionRef) -> Result<ReferenceDistributions, ModelError> { todo!() }
+    /// What a version is, in plain words.
+    pub fn describe(&self, _version: &ModelVersionRef) -> Result<ModelCard, ModelError> { todo!() }
     /// Trains again from what is recorded and compares the bytes.
     pub async fn reproduce(&self, _version: &ModelVersionRef) -> Result<Reproduction, ModelError> { todo!() }
     /// Two people let a version through a gate that it failed.

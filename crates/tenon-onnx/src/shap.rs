@@ -10,9 +10,22 @@
 //! ```
 //!
 //! a polynomial of degree one less than the number of features on the path, which Gauss–Legendre quadrature with half
-//! as many points integrates exactly. One product of a few numbers goes down each edge and one sum comes up (the
-//! bookkeeping of Linear TreeSHAP, Yu et al. 2022), so a row costs O(nodes × depth / 2) without branches, against
-//! O(leaves × depth²) of Algorithm 2; all factors are positive, so nothing cancels.
+//! as many points integrates exactly: no table of coalitions, no limit on depth, no alternating sums.
+//!
+//! At one point `t`, let `P` be the product of the factors of the features tested above a node, and `U` the sum over the
+//! leaves below it of value times the factors added below. For the two children of a node the factors `r` that the
+//! node's own test adds sum to one, and so does what each side gains from it, with opposite signs. Hence
+//!
+//! ```text
+//! P_left = r P    P_right = (1 - r) P    U = U_right + r (U_left - U_right)    phi_feature += k P (U_left - U_right)
+//! ```
+//!
+//! summed over the points with their weights. With `o_a`, `z_a` of the nearest edge above that tests the same feature
+//! (both 1 if there is none) and `h_a = (1 - t) z_a + t`, a row that goes left (`o` = 1) or right (`o` = 0) has
+//! `r = ((1 - t) z_a z + t o) / h_a` and `k = (o - z_a z - (1 - z_a) r) / h_a`; where `o_a` is 0, `r = z` and `k = 0`.
+//! That is three cases a node, all known before any row is seen. A row costs one pass down and one up, some 7 floating
+//! point operations a node and point, against O(leaves × depth²) in Algorithm 2. (The pass down and up is that of Linear
+//! TreeSHAP, Yu et al. 2022, in a basis of point values.)
 
 use rayon::prelude::*;
 
@@ -23,8 +36,6 @@ use crate::error::{OnnxError, Result, bad_input};
 const BLOCK: usize = 32;
 /// Row × node visits from which a batch is worth spreading over threads.
 const PARALLEL_FROM: usize = 1 << 20;
-/// Marks an edge that ends in a leaf.
-const LEAF: u32 = u32::MAX;
 
 /// How much each feature of each row moved the score from its expectation.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +69,9 @@ impl TreeShap {
     pub fn new(ensemble: &TreeEnsemble, output: usize) -> Result<Self> {
         let refuse = |why: &str| Err(OnnxError::NotExplainable(why.to_owned()));
         if !ensemble.has_covers() {
-            return refuse("the model does not say how many training rows reached each node (`nodes_hitrates`)");
+            return refuse(
+                "the model does not say what share of the training rows reached each node (`nodes_hitrates`)",
+            );
         }
         if output >= ensemble.n_outputs() {
             return refuse(&format!("there is no output {output}"));
@@ -133,203 +146,197 @@ fn prepare(points: usize, trees: &[TreePaths], equalities: bool) -> Box<dyn Path
     }
 }
 
-/// The inner nodes of a tree, parents first, and what TreeSHAP must know of their edges.
+/// A tree as TreeSHAP sees it: places are positions in its flat order, the root at 0, siblings side by side.
 struct TreePaths {
-    nodes: Vec<FlatNode>,
-    edges: Vec<PathEdge>,
+    /// Inner nodes, parents first.
+    inner: Vec<Inner>,
+    /// Place and value of each leaf.
+    leaves: Vec<(u32, f64)>,
     expected: f64,
     /// The most different features on one path.
     longest: usize,
 }
 
-/// The edge to a child; edges `2n` and `2n + 1` lead from node `n` to the left and the right.
-struct PathEdge {
-    /// Inner node it leads to, or [`LEAF`].
-    child: u32,
-    /// The leaf's value.
-    value: f64,
-    /// The nearest edge above that tests the same feature, plus one; 0 when there is none.
+#[derive(Clone, Copy)]
+struct Inner {
+    node: FlatNode,
+    place: u32,
+    /// Place of the left child.
+    left: u32,
+    /// Where the nearest edge above that tests the same feature leads to; 0 when there is none.
     above: u32,
-    /// Share of training rows at the parent that take the edge.
-    ratio: f64,
-    /// Product of the ratios along the path that belong to the same feature.
-    zero: f64,
+    /// Share of the training rows here that go left (`z`).
+    share: f64,
+    /// Share of training rows that pass all tests of the feature up to `above` (`z_a`).
+    share_above: f64,
 }
 
 impl TreePaths {
     fn of(ensemble: &TreeEnsemble, range: std::ops::Range<usize>, output: usize, scale: f64) -> Self {
+        /// What is known of a node when its parent has been seen.
+        #[derive(Clone, Copy)]
+        struct Seen {
+            parent: usize,
+            feature: usize,
+            /// Share of training rows that reach the node.
+            reach: f64,
+            /// Share that passes the tests of the parent's feature on the path to here.
+            share: f64,
+            /// Number of different features tested above.
+            features: usize,
+        }
         let (start, flat) = (range.start, &ensemble.nodes[range.clone()]);
         let covers = &ensemble.covers[range];
-        let is_leaf = |at: usize| flat[at].left as usize == start + at;
-        let value = |at: usize| f64::from(ensemble.leaf_value(&flat[at], output)) * scale;
-        let mut tree = Self { nodes: Vec::new(), edges: Vec::new(), expected: 0.0, longest: 0 };
-        if is_leaf(0) {
-            tree.expected = value(0);
-            return tree;
-        }
-        // Per inner node: its place in `flat`, the edge that leads to it (plus one), the share of rows that reach it
-        // and the number of different features above it.
-        let mut queue = vec![(0_usize, 0_u32, 1.0, 0_usize)];
-        let mut next = 0;
-        while let Some(&(at, parent, reach, features)) = queue.get(next) {
-            let node = flat[at];
-            tree.nodes.push(node);
-            let mut above = parent;
-            while above != 0 && tree.nodes[(above as usize - 1) / 2].feature() != node.feature() {
-                above = queue[(above as usize - 1) / 2].1;
+        let mut tree = Self { inner: Vec::new(), leaves: Vec::new(), expected: 0.0, longest: 0 };
+        let root = Seen { parent: 0, feature: usize::MAX, reach: 1.0, share: 1.0, features: 0 };
+        let mut seen = vec![root; flat.len()];
+        for (place, &node) in flat.iter().enumerate() {
+            let (here, left) = (seen[place], node.left as usize - start);
+            if left == place {
+                let value = f64::from(ensemble.leaf_value(&node, output)) * scale;
+                tree.leaves.push((place as u32, value));
+                tree.expected += value * here.reach;
+                tree.longest = tree.longest.max(here.features);
+                continue;
             }
-            let features = features + usize::from(above == 0);
-            tree.longest = tree.longest.max(features);
-            let left = node.left as usize - start;
-            let (both, weight) = (covers[left] + covers[left + 1], f64::from(covers[left]));
-            // Where no training row came by, any split does: the weight of the whole branch is zero.
-            let left_ratio = if both > 0.0 { weight / (weight + f64::from(covers[left + 1])) } else { 0.5 };
-            for (child, ratio) in [(left, left_ratio), (left + 1, 1.0 - left_ratio)] {
-                let zero = if above == 0 { ratio } else { ratio * tree.edges[above as usize - 1].zero };
-                let mut edge = PathEdge { child: LEAF, value: 0.0, above, ratio, zero };
-                if is_leaf(child) {
-                    edge.value = value(child);
-                    tree.expected += edge.value * reach * ratio;
-                } else {
-                    edge.child = queue.len() as u32;
-                    queue.push((child, tree.edges.len() as u32 + 1, reach * ratio, features));
-                }
-                tree.edges.push(edge);
+            let feature = node.feature();
+            let mut above = place;
+            while above != 0 && seen[above].feature != feature {
+                above = seen[above].parent;
             }
-            next += 1;
+            let share_above = if above == 0 { 1.0 } else { seen[above].share };
+            let (to_left, to_right) = (f64::from(covers[left]), f64::from(covers[left + 1]));
+            // Where no training row came by, any share does: the weight of the whole branch is zero.
+            let share = if to_left + to_right > 0.0 { to_left / (to_left + to_right) } else { 0.5 };
+            for (child, share) in [(left, share), (left + 1, 1.0 - share)] {
+                seen[child] = Seen {
+                    parent: place,
+                    feature,
+                    reach: here.reach * share,
+                    share: share_above * share,
+                    features: here.features + usize::from(above == 0),
+                };
+            }
+            let (place, left, above) = (place as u32, left as u32, above as u32);
+            tree.inner.push(Inner { node, place, left, above, share, share_above });
         }
         tree
     }
 }
 
-/// An edge with its constants at each quadrature point. With `h` the factor of the edge's feature in the product,
-/// `(1 - t) z + t o`, the ones here belong to rows that pass (`o` = 1).
-struct Edge<const N: usize> {
-    /// `1 / h`.
-    inverse: [f64; N],
-    /// `(o - z) / h`.
-    gain: [f64; N],
-    zero: f64,
-    ratio: f64,
-    value: f64,
-    child: u32,
-    above: u32,
-}
+/// The case of a row at a node: it goes right, it goes left, or it failed an earlier test of the same feature.
+const CASES: usize = 3;
 
 struct Group<const N: usize, const EQ: bool> {
-    points: [f64; N],
     weights: [f64; N],
-    nodes: Vec<FlatNode>,
-    /// For each tree an edge that stands for "no edge above", then two edges a node.
-    edges: Vec<Edge<N>>,
-    /// Number of inner nodes of each tree.
+    inner: Vec<Inner>,
+    /// For each inner node and case the factors `r` and `k` at each point.
+    factors: Vec<[[[f64; N]; 2]; CASES]>,
+    leaves: Vec<(u32, f64)>,
+    /// Number of inner nodes of each tree; leaves are one more.
     sizes: Vec<usize>,
 }
 
 impl<const N: usize, const EQ: bool> Group<N, EQ> {
     fn of(trees: &[TreePaths]) -> Self {
         let (points, weights) = gauss_legendre::<N>();
-        let none = PathEdge { child: LEAF, value: 0.0, above: 0, ratio: 1.0, zero: 1.0 };
-        let edge = |path: &PathEdge| {
-            let inverse = points.map(|t| 1.0 / (path.zero + t * (1.0 - path.zero)));
-            let gain = inverse.map(|inverse| (1.0 - path.zero) * inverse);
-            let PathEdge { child, value, above, ratio, zero } = *path;
-            Edge { inverse, gain, zero, ratio, value, child, above }
+        let inner: Vec<_> = trees.iter().flat_map(|tree| tree.inner.iter().copied()).collect();
+        let factors = |inner: &Inner| {
+            let (z, z_above) = (inner.share, inner.share_above);
+            let passing = |o: f64| {
+                let h_above = points.map(|t| (1.0 - t) * z_above + t);
+                let r: [f64; N] =
+                    std::array::from_fn(|q| ((1.0 - points[q]) * z_above * z + points[q] * o) / h_above[q]);
+                let k = std::array::from_fn(|q| (o - z_above * z - (1.0 - z_above) * r[q]) / h_above[q]);
+                [r, k]
+            };
+            [passing(0.0), passing(1.0), [[z; N], [0.0; N]]]
         };
         Self {
-            points,
             weights,
-            nodes: trees.iter().flat_map(|tree| tree.nodes.iter().copied()).collect(),
-            edges: trees.iter().flat_map(|tree| std::iter::once(&none).chain(&tree.edges)).map(edge).collect(),
-            sizes: trees.iter().map(|tree| tree.nodes.len()).collect(),
+            factors: inner.iter().map(factors).collect(),
+            inner,
+            leaves: trees.iter().flat_map(|tree| tree.leaves.iter().copied()).collect(),
+            sizes: trees.iter().map(|tree| tree.inner.len()).collect(),
         }
     }
 }
 
-/// What one row leaves at the nodes and edges of a tree.
+/// What one row leaves at each place of a tree.
 struct Scratch<const N: usize> {
-    /// Product of the factors down to each inner node, times the quadrature weights.
+    /// `P`, with the quadrature weights in it.
     down: Vec<[f64; N]>,
-    /// Sum over the leaves below each inner node of value times product.
+    /// `U`.
     up: Vec<[f64; N]>,
-    /// Whether the row passes the edge and all edges of the same feature above it.
+    /// Whether the row passes the edge to here and all edges of the same feature above it.
     passes: Vec<bool>,
+    /// The case at each inner node.
+    cases: Vec<u8>,
 }
 
 impl<const N: usize, const EQ: bool> Paths for Group<N, EQ> {
     fn add(&self, rows: &[f32], n_features: usize, phi: &mut [f64]) {
-        let largest = self.sizes.iter().copied().max().unwrap_or(0);
+        let most = self.sizes.iter().copied().max().unwrap_or(0);
         let mut scratch = Scratch {
-            down: vec![self.weights; largest],
-            up: vec![[0.0; N]; largest],
-            passes: vec![true; 2 * largest + 1],
+            down: vec![self.weights; 2 * most + 1],
+            up: vec![[0.0; N]; 2 * most + 1],
+            passes: vec![true; 2 * most + 1],
+            cases: vec![0; most],
         };
-        let (mut nodes, mut edges) = (&self.nodes[..], &self.edges[..]);
+        let (mut inner, mut factors, mut leaves) = (&self.inner[..], &self.factors[..], &self.leaves[..]);
         for &size in &self.sizes {
-            let (tree, more_nodes) = nodes.split_at(size);
-            let (tree_edges, more_edges) = edges.split_at(2 * size + 1);
-            for (row, phi) in rows.chunks(n_features).zip(phi.chunks_mut(n_features)) {
-                self.go_down(tree, tree_edges, row, &mut scratch);
-                self.come_up(tree, tree_edges, phi, &mut scratch);
+            let (tree, tree_factors, tree_leaves);
+            (tree, inner) = inner.split_at(size);
+            (tree_factors, factors) = factors.split_at(size);
+            (tree_leaves, leaves) = leaves.split_at(size + 1);
+            for &(place, value) in tree_leaves {
+                scratch.up[place as usize] = [value; N];
             }
-            (nodes, edges) = (more_nodes, more_edges);
+            for (row, phi) in rows.chunks(n_features).zip(phi.chunks_mut(n_features)) {
+                scratch.go_down::<EQ>(tree, tree_factors, row);
+                scratch.come_up(tree, tree_factors, phi);
+            }
         }
     }
 }
 
-impl<const N: usize, const EQ: bool> Group<N, EQ> {
-    fn go_down(&self, nodes: &[FlatNode], edges: &[Edge<N>], row: &[f32], scratch: &mut Scratch<N>) {
-        for (at, node) in nodes.iter().enumerate() {
-            let right = node.goes_right::<EQ>(row[node.feature()]);
-            let product = scratch.down[at];
-            for (side, hot) in [!right, right].into_iter().enumerate() {
-                let edge = &edges[2 * at + side + 1];
-                let passes = hot & scratch.passes[edge.above as usize];
-                scratch.passes[2 * at + side + 1] = passes;
-                if edge.child != LEAF {
-                    scratch.down[edge.child as usize] = self.factor(edges, edge, passes, &scratch.passes, &product);
-                }
-            }
-        }
-    }
-
-    fn come_up(&self, nodes: &[FlatNode], edges: &[Edge<N>], phi: &mut [f64], scratch: &mut Scratch<N>) {
-        let cold: [f64; N] = self.points.map(|t| -1.0 / (1.0 - t));
-        for (at, node) in nodes.iter().enumerate().rev() {
-            let (mut sum, mut gain) = ([0.0; N], 0.0);
-            for side in 0..2 {
-                let edge = &edges[2 * at + side + 1];
-                let passes = scratch.passes[2 * at + side + 1];
-                let below = match edge.child {
-                    LEAF => self
-                        .factor(edges, edge, passes, &scratch.passes, &scratch.down[at])
-                        .map(|product| product * edge.value),
-                    child => scratch.up[child as usize],
-                };
-                // Below this edge its feature has a new factor: its own gain counts, the one above no more.
-                let own = if passes { &edge.gain } else { &cold };
-                let above = if scratch.passes[edge.above as usize] { &edges[edge.above as usize].gain } else { &cold };
-                for q in 0..N {
-                    sum[q] += below[q];
-                    gain += (own[q] - above[q]) * below[q];
-                }
-            }
-            scratch.up[at] = sum;
-            phi[node.feature()] += gain;
-        }
-    }
-
-    /// The product below `edge`, from the one above it.
+impl<const N: usize> Scratch<N> {
     #[inline(always)]
-    fn factor(&self, edges: &[Edge<N>], edge: &Edge<N>, passes: bool, all: &[bool], product: &[f64; N]) -> [f64; N] {
-        if !all[edge.above as usize] {
-            return product.map(|p| p * edge.ratio);
+    fn go_down<const EQ: bool>(&mut self, tree: &[Inner], factors: &[[[[f64; N]; 2]; CASES]], row: &[f32]) {
+        for ((inner, factors), case) in tree.iter().zip(factors).zip(&mut self.cases) {
+            let right = inner.node.goes_right::<EQ>(row[inner.node.feature()]);
+            let passed = self.passes[inner.above as usize];
+            let left = inner.left as usize;
+            let children = &mut self.passes[left..left + 2];
+            children[0] = passed & !right;
+            children[1] = passed & right;
+            *case = u8::from(!right) | u8::from(!passed) << 1;
+            let [r, _] = &factors[usize::from((*case).min(2))];
+            let product = self.down[inner.place as usize];
+            let [to_left, to_right] = &mut self.down[left..left + 2] else { return };
+            for q in 0..N {
+                to_left[q] = product[q] * r[q];
+                to_right[q] = product[q] - to_left[q];
+            }
         }
-        let (one, inverse) = (f64::from(u8::from(passes)), &edges[edge.above as usize].inverse);
-        std::array::from_fn(|q| {
-            let t = self.points[q];
-            product[q] * ((1.0 - t) * edge.zero + t * one) * inverse[q]
-        })
+    }
+
+    #[inline(always)]
+    fn come_up(&mut self, tree: &[Inner], factors: &[[[[f64; N]; 2]; CASES]], phi: &mut [f64]) {
+        for ((inner, factors), case) in tree.iter().zip(factors).zip(&self.cases).rev() {
+            let [r, k] = &factors[usize::from((*case).min(2))];
+            let product = &self.down[inner.place as usize];
+            let left = inner.left as usize;
+            let [from_left, from_right] = &self.up[left..left + 2] else { return };
+            let (mut sum, mut gains) = ([0.0; N], [0.0; N]);
+            for q in 0..N {
+                let difference = from_left[q] - from_right[q];
+                sum[q] = from_right[q] + r[q] * difference;
+                gains[q] = product[q] * k[q] * difference;
+            }
+            self.up[inner.place as usize] = sum;
+            phi[inner.node.feature()] += gains.iter().sum::<f64>();
+        }
     }
 }
 

@@ -96,7 +96,7 @@ macro_rules! map_each {
         }
     };
 }
-pub(crate) use {each, map_each};
+pub(crate) use map_each;
 
 impl TensorData {
     /// Number of elements.
@@ -231,4 +231,35 @@ fn from_raw(dtype: DType, raw: &[u8], place: &str) -> Result<TensorData> {
         DType::Bool => TensorData::Bool(raw.iter().map(|&byte| byte != 0).collect()),
         DType::String => return Err(invalid(place, "text can not be stored as raw bytes")),
     })
+}
+
+impl TensorInfo {
+    /// Whether `tensor` is of the declared type and shape.
+    pub(crate) fn check(&self, tensor: &Tensor) -> Result<()> {
+        let fault = |reason: String| Err(bad_input(&self.name, reason));
+        if tensor.data.dtype() != self.dtype {
+            return fault(format!("the model takes {:?}, the tensor holds {:?}", self.dtype, tensor.data.dtype()));
+        }
+        if elements(&tensor.shape) != Some(tensor.data.len()) {
+            return fault(format!("the shape {:?} does not hold {} elements", tensor.shape, tensor.data.len()));
+        }
+        let fits = self.shape.is_empty()
+            || self.shape.len() == tensor.shape.len()
+                && self.shape.iter().zip(&tensor.shape).all(|(dim, extent)| match dim {
+                    Dim::Fixed(fixed) => fixed == extent,
+                    Dim::Dynamic(_) => true,
+                });
+        if !fits {
+            let declared: Vec<_> = self
+                .shape
+                .iter()
+                .map(|dim| match dim {
+                    Dim::Fixed(extent) => extent.to_string(),
+                    Dim::Dynamic(_) => "any".to_owned(),
+                })
+                .collect();
+            return fault(format!("the shape {:?} does not fit [{}]", tensor.shape, declared.join(", ")));
+        }
+        Ok(())
+    }
 }

@@ -52,6 +52,13 @@ impl Transform {
             Self::SoftmaxZero => normalise(scores, |s| if s.abs() > 1e-7 { (s - highest).exp() } else { 0.0 }),
         }
     }
+
+    /// Transforms the targets of a regression; ONNX Runtime applies nothing but PROBIT to a single one.
+    pub(crate) fn apply_to_targets(self, targets: &mut [f64]) {
+        if targets.len() > 1 || self == Self::Probit {
+            self.apply(targets);
+        }
+    }
 }
 
 pub(crate) fn logistic(score: f64) -> f64 {

@@ -1,1 +1,17 @@
 //! SQL over Arrow: DataFusion sessions, and the point-in-time join.
+//!
+//! [`session`] makes a session with bounded memory; [`run`] answers one query in it; [`Expression`] and [`RowsQuery`]
+//! are compiled once and evaluated over many batches.
+
+mod error;
+mod expression;
+mod plan;
+pub mod point_in_time;
+mod rows_query;
+mod session;
+
+pub use error::QueryError;
+pub use expression::Expression;
+pub use plan::{empty_table, memory_table, plain_texts, register_view, run, run_repeatable, schema, stream, tables};
+pub use rows_query::RowsQuery;
+pub use session::{fresh, session};

@@ -84,9 +84,9 @@ pub enum StatsError {
         /// Groups with enough rows and a defined rate.
         usable: usize,
     },
-    /// The estimate runs off to infinity: the scores separate the classes perfectly.
-    #[error("the scores separate the labels perfectly, so no finite calibration line exists")]
-    Separated,
+    /// The likelihood of the calibration line has no finite maximum, or none that can be told.
+    #[error("no calibration line fits: the scores separate the labels perfectly, or hardly differ")]
+    NoCalibrationLine,
 }
 
 pub(crate) fn same_length(what: &'static str, expected: usize, found: usize) -> Result<(), StatsError> {

@@ -46,6 +46,8 @@ pub struct SpecRemoved {
     pub kind: ResourceKind,
     /// Its name.
     pub name: String,
+    /// The file that declared it.
+    pub file: String,
 }
 
 /// Somebody was not allowed to do something.

@@ -81,7 +81,7 @@ fn split_expected(message: &str) -> (String, Option<String>) {
 }
 
 /// The candidate that a person most likely meant, if one is near enough.
-pub(crate) fn closest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(wrong: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (distance, near) = candidates.map(|candidate| (edit_distance(wrong, candidate), candidate)).min()?;
     (distance <= 2.max(wrong.len() / 3)).then_some(near)
 }

@@ -15,7 +15,7 @@ mod set;
 
 pub use dataset::{Check, Column, ColumnType, Contract, DataClass, DatasetSpec, Severity, Source};
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
-pub use fault::{FileFaults, SpecFault, SpecFile, parse};
+pub use fault::{FileFaults, SpecFault, SpecFile, closest, parse};
 pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec};
 pub use model::{Gate, ModelSpec, QualityMetric, Split, SplitBy, Trainer};
 pub use monitor::{DriftRule, MonitorSpec, OnDrift, QualityRule};

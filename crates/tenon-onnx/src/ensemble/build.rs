@@ -160,10 +160,22 @@ impl TreeEnsemble {
             }
             self.n_features = width.max(1);
         }
-        if self.covers.iter().any(|&cover| !cover.is_finite() || cover < 0.0) || self.covers.iter().all(|&c| c == 0.0) {
+        if !self.covers_add_up() {
             self.covers.clear();
         }
         Ok(self)
+    }
+
+    /// Whether each node's cover is that of its children together. (Exporters that don't know the covers write ones.)
+    fn covers_add_up(&self) -> bool {
+        self.nodes.iter().enumerate().all(|(at, node)| {
+            let (cover, left) = (f64::from(self.covers[at]), node.left as usize);
+            if left == at {
+                return cover.is_finite() && cover >= 0.0;
+            }
+            let below = f64::from(self.covers[left]) + f64::from(self.covers[left + 1]);
+            cover > 0.0 && (cover - below).abs() <= 1e-3 * cover
+        })
     }
 }
 

@@ -67,7 +67,7 @@ impl TreeEnsemble {
         Ok(match self.head {
             Head::Classifier { .. } => self.second_class(score[0])[1],
             Head::Regressor => {
-                self.finish_targets(&mut score);
+                self.transform.apply_to_targets(&mut score);
                 score[0]
             }
         })
@@ -81,7 +81,7 @@ impl TreeEnsemble {
         let mut scores = margins.to_vec();
         scores.chunks_mut(self.n_outputs).for_each(|row| match self.head {
             Head::Classifier { .. } => self.transform.apply(row),
-            Head::Regressor => self.finish_targets(row),
+            Head::Regressor => self.transform.apply_to_targets(row),
         });
         scores.into_iter().map(|score| score as f32).collect()
     }
@@ -108,13 +108,6 @@ impl TreeEnsemble {
             (Transform::Logistic, _) => [logistic(-score), logistic(score)],
             (_, Head::Classifier { one_column_is_probability: true, .. }) => [1.0 - score, score],
             _ => [-score, score],
-        }
-    }
-
-    /// ONNX Runtime applies nothing but PROBIT to a single target.
-    fn finish_targets(&self, row: &mut [f64]) {
-        if row.len() > 1 || self.transform == Transform::Probit {
-            self.transform.apply(row);
         }
     }
 

@@ -6,6 +6,8 @@ mod read;
 mod write;
 
 pub use build::{Node, Tree, f32_at_or_above};
+pub(crate) use evaluate::highest;
+pub(crate) use read::labels as read_labels;
 pub use write::ModelMeta;
 
 use crate::transform::Transform;
@@ -114,7 +116,7 @@ pub struct TreeEnsemble {
     pub(crate) depth: u32,
     /// Leaf values `[leaves, n_outputs]`; empty with one output.
     pub(crate) leaf_rows: Vec<f32>,
-    /// Training weight that passed through each node; empty when unknown.
+    /// Training weight that passed through each node; empty when unknown, or when it does not add up.
     pub(crate) covers: Vec<f32>,
     /// Added to each output after aggregation.
     pub(crate) base: Vec<f64>,

@@ -122,9 +122,9 @@ impl TreeEnsemble {
             self.leaf_rows = vec![0.0; values];
         }
         for (((&tree, &id), &output), &weight) in trees.iter().zip(nodes).zip(ids).zip(weights) {
-            let at = *positions
-                .get(&(tree, id))
-                .ok_or_else(|| invalid(place, format!("a weight belongs to node {id} of tree {tree}, which is not there")))?;
+            let at = *positions.get(&(tree, id)).ok_or_else(|| {
+                invalid(place, format!("a weight belongs to node {id} of tree {tree}, which is not there"))
+            })?;
             let output = usize::try_from(output).ok().filter(|&output| output < self.n_outputs);
             let output = output.ok_or_else(|| invalid(place, format!("`{}` is out of range", names.ids)))?;
             if self.n_outputs > 1 {

@@ -52,8 +52,10 @@ impl TreeEnsemble {
             attribute: self.attributes(),
             ..NodeProto::default()
         };
-        let opset = |domain: &str, version| OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) };
-        let entry = |(key, value): (&String, &String)| StringStringEntryProto { key: key.clone(), value: value.clone() };
+        let opset =
+            |domain: &str, version| OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) };
+        let entry =
+            |(key, value): (&String, &String)| StringStringEntryProto { key: key.clone(), value: value.clone() };
         let model = ModelProto {
             ir_version: Some(8),
             producer_name: meta.producer.clone(),

@@ -51,14 +51,17 @@ mod tests {
 
     #[track_caller]
     fn near(found: &[f64], expected: &[f64]) {
-        assert!(found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-12), "{found:?}");
+        assert!(
+            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-12),
+            "{found:?}"
+        );
     }
 
     // statsmodels 0.15.0: stats.multitest.multipletests(P, method="fdr_bh")[1], the same with "holm"
     #[test]
     fn adjustments_agree_with_statsmodels() {
-        near(&benjamini_hochberg(&P).unwrap(), &BH_REF);
-        near(&holm(&P).unwrap(), &HOLM_REF);
+        near(&benjamini_hochberg(&P).unwrap(), &[0.03, 0.048, 0.048, 0.03, 0.6, 0.048]);
+        near(&holm(&P).unwrap(), &[0.05, 0.12, 0.12, 0.03, 0.6, 0.12]);
     }
 
     #[test]

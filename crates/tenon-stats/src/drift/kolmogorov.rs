@@ -54,7 +54,7 @@ pub(crate) fn two_sample_sf(n: usize, m: usize, gap: u128) -> f64 {
             };
         }
     }
-    left[m]
+    left[m].min(1.0)
 }
 
 /// One-sided tail (Birnbaum and Tingey 1951); all terms are positive, so nothing cancels.
@@ -140,10 +140,7 @@ fn pelz_good_cdf(n: u64, d: f64) -> f64 {
         k[0] += weight;
         k[1] += weight * (pi2 / 4.0 * m2 - z2);
         k[2] += weight
-            * (6.0 * z6
-                + 2.0 * z4
-                + pi2 / 4.0 * (2.0 * z4 - 5.0 * z2) * m2
-                + pi4 / 16.0 * (1.0 - 2.0 * z2) * m2 * m2);
+            * (6.0 * z6 + 2.0 * z4 + pi2 / 4.0 * (2.0 * z4 - 5.0 * z2) * m2 + pi4 / 16.0 * (1.0 - 2.0 * z2) * m2 * m2);
         k[3] += weight
             * (-30.0 * z6 - 90.0 * z4 * z4
                 + pi2 / 4.0 * (135.0 * z4 - 96.0 * z6) * m2

@@ -103,8 +103,8 @@ impl Histogram {
         if self.edges != other.edges {
             return Err(StatsError::DifferentBins);
         }
-        self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine += theirs);
-        self.missing += other.missing;
+        self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
+        self.missing = self.missing.saturating_add(other.missing);
         Ok(())
     }
 
@@ -138,7 +138,7 @@ impl Histogram {
     /// All rows, the missing ones too.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.counts.iter().sum::<u64>() + self.missing
+        self.counts.iter().fold(self.missing, |rows, count| rows.saturating_add(*count))
     }
 
     fn aligned(&self, live: &Self) -> Result<(Vec<u64>, Vec<u64>), StatsError> {
@@ -232,9 +232,12 @@ impl Categories {
         if !self.counts.keys().eq(more.counts.keys()) {
             return Err(StatsError::DifferentBins);
         }
-        self.counts.values_mut().zip(more.counts.values()).for_each(|(mine, theirs)| *mine += theirs);
-        self.other += more.other;
-        self.missing += more.missing;
+        self.counts
+            .values_mut()
+            .zip(more.counts.values())
+            .for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
+        self.other = self.other.saturating_add(more.other);
+        self.missing = self.missing.saturating_add(more.missing);
         Ok(())
     }
 

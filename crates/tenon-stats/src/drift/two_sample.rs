@@ -153,7 +153,47 @@ mod tests {
         assert!((found - expected).abs() < 1e-10 * (1e-3 + expected.abs()), "{found:e} is not {expected:e}");
     }
 
-    TWO_SAMPLE_TESTS
+    // scipy 1.17.1: stats.ks_2samp(A, B, method="asymp"), the same with "exact"
+    #[test]
+    fn ks_agrees_with_scipy_on_small_samples_with_ties() {
+        let found = ks_two_sample(&A, &B, KsMethod::Asymptotic).unwrap();
+        near(found.statistic, 0.4);
+        near(found.p_value, 0.4374);
+        near(ks_two_sample(&A, &B, KsMethod::Exact).unwrap().p_value, 0.39174550939256825);
+        assert_eq!(ks_two_sample(&A, &B, KsMethod::Auto), ks_two_sample(&A, &B, KsMethod::Exact));
+    }
+
+    // scipy 1.17.1: stats.ks_2samp of the same two columns with method="asymp" and "exact"
+    #[test]
+    fn ks_agrees_with_scipy_on_larger_samples() {
+        let x: Vec<f64> = (0..600).map(|i| f64::from(i * 37 % 101) / 101.0).collect();
+        let y: Vec<f64> = (0..900).map(|i| f64::from(i * 53 % 211) / 211.0 * 1.1).collect();
+        let found = ks_two_sample(&x, &y, KsMethod::Asymptotic).unwrap();
+        near(found.statistic, 0.09333333333333338);
+        near(found.p_value, 0.003519156309701344);
+        near(ks_two_sample(&x, &y, KsMethod::Auto).unwrap().p_value, 0.003597003564078657);
+
+        let x: Vec<f64> = (0..20_000_i64).map(|i| (i * 7919 % 20_011) as f64 / 20_011.0).collect();
+        let y: Vec<f64> = (0..30_000_i64).map(|i| ((i * 104_729 % 30_011) as f64 / 30_011.0).powf(1.05)).collect();
+        let found = ks_two_sample(&x, &y, KsMethod::Auto).unwrap();
+        near(found.statistic, 0.01795);
+        near(found.p_value, 0.0008655969696563612);
+    }
+
+    // scipy 1.17.1: stats.wasserstein_distance(A, B)
+    #[test]
+    fn wasserstein_agrees_with_scipy() {
+        near(wasserstein_1(&A, &B).unwrap(), 0.9025);
+    }
+
+    // scipy 1.17.1: stats.chi2_contingency([[30, 14, 0, 6], [25, 30, 3, 7]], correction=False)
+    #[test]
+    fn chi2_agrees_with_scipy() {
+        let found = chi2_two_sample(&[30, 14, 0, 6, 0], &[25, 30, 3, 7, 0]).unwrap();
+        near(found.statistic, 7.5210866057019885);
+        assert_eq!(found.dof, 3, "the category that occurs in neither is left out");
+        near(found.p_value, 0.05701911511031914);
+    }
 
     #[test]
     fn missing_values_are_left_out_and_infinities_are_extreme() {

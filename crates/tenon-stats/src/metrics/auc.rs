@@ -118,7 +118,7 @@ impl Placements {
         }
         // Counted in integers, so that the area does not depend on the order of the rows.
         let auc = twice_wins as f64 / (2 * n_pos as u128 * n_neg as u128) as f64;
-        let of_class = |class: bool| placement.iter().zip(labels).filter(|&(_, &l)| l == class).map(|(p, _)| *p);
+        let of_class = |class: bool| placement.iter().zip(labels).filter(move |&(_, &l)| l == class).map(|(p, _)| *p);
         Ok(Self { auc, positives: of_class(true).collect(), negatives: of_class(false).collect() })
     }
 }

@@ -112,7 +112,7 @@ pub fn expected_calibration_error(labels: &[bool], scores: &[f64], bins: usize) 
 /// Calibration intercept and slope, by Newton's method on the likelihood.
 ///
 /// # Errors
-/// As [`log_loss`]; `OneClass`; `TooFew` distinct scores; `Separated` when no finite line exists.
+/// As [`log_loss`]; `OneClass`; `TooFew` distinct scores; `NoCalibrationLine` when no finite one exists.
 pub fn calibration_line(labels: &[bool], scores: &[f64]) -> Result<CalibrationLine, StatsError> {
     check(labels, scores)?;
     let label = labels[0];
@@ -146,8 +146,8 @@ pub fn calibration_line(labels: &[bool], scores: &[f64]) -> Result<CalibrationLi
             h11 += weight * x * x;
         }
         let determinant = h00 * h11 - h01 * h01;
-        if !(determinant > 1e-12 * h00 * h11) {
-            return Err(StatsError::Separated);
+        if determinant <= 1e-12 * h00 * h11 || determinant.is_nan() {
+            return Err(StatsError::NoCalibrationLine);
         }
         let (step0, step1) = ((h11 * g0 - h01 * g1) / determinant, (h00 * g1 - h01 * g0) / determinant);
         // A full Newton step can overshoot from a poor start; halve it until the likelihood does not fall.
@@ -161,13 +161,14 @@ pub fn calibration_line(labels: &[bool], scores: &[f64]) -> Result<CalibrationLi
         };
         intercept += scale * step0;
         slope += scale * step1;
-        if (scale * step0).abs() < 1e-10 * (1.0 + intercept.abs()) && (scale * step1).abs() < 1e-10 * (1.0 + slope.abs())
+        if (scale * step0).abs() < 1e-10 * (1.0 + intercept.abs())
+            && (scale * step1).abs() < 1e-10 * (1.0 + slope.abs())
         {
             return Ok(CalibrationLine { intercept, slope });
         }
         best = next.min(best);
     }
-    Err(StatsError::Separated)
+    Err(StatsError::NoCalibrationLine)
 }
 
 fn check(labels: &[bool], scores: &[f64]) -> Result<(), StatsError> {
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn no_line_fits_separated_or_constant_scores() {
-        assert_eq!(calibration_line(&[F, F, T, T], &[0.1, 0.2, 0.7, 0.8]), Err(StatsError::Separated));
+        assert_eq!(calibration_line(&[F, F, T, T], &[0.1, 0.2, 0.7, 0.8]), Err(StatsError::NoCalibrationLine));
         assert!(matches!(calibration_line(&[F, T], &[0.5, 0.5]), Err(StatsError::TooFew { .. })));
         assert_eq!(calibration_line(&[T, T], &[0.5, 0.6]), Err(StatsError::OneClass { label: true }));
     }

@@ -1,0 +1,145 @@
+//! What can go wrong with features.
+
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+use tenon_core::{Digest, FeatureViewName, ModelName, Timestamp};
+use tenon_lake::LakeError;
+use tenon_query::QueryError;
+use tenon_query::point_in_time::PointInTimeError;
+
+/// What can go wrong with features.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    /// No such model is applied.
+    #[error("there is no model `{0}`; `tenon get models` lists what is applied")]
+    NoModel(ModelName),
+    /// No such feature view is applied.
+    #[error("there is no feature view `{0}`; `tenon get feature_views` lists what is applied")]
+    NoView(FeatureViewName),
+    /// Two views of a model have a feature of the same name.
+    #[error(
+        "model `{model}` reads a feature `{feature}` from `{first}` and another from `{second}`; rename one of them"
+    )]
+    SharedName {
+        /// The model.
+        model: ModelName,
+        /// The name.
+        feature: String,
+        /// The view that comes first.
+        first: FeatureViewName,
+        /// The other.
+        second: FeatureViewName,
+    },
+    /// A table that is needed had no commit by then.
+    #[error("dataset `{table}`, which {reader} reads, held nothing by {known_by}; ingest it first")]
+    NoTable {
+        /// The table.
+        table: String,
+        /// What reads it: ``model `late_arrival` ``.
+        reader: String,
+        /// The moment.
+        known_by: Timestamp,
+    },
+    /// A model's observations are not what a training set can be made from.
+    #[error("the observations of model `{model}` ({file}) {what}")]
+    Observations {
+        /// The model.
+        model: ModelName,
+        /// The file that declares it.
+        file: String,
+        /// What is wrong, continuing the sentence.
+        what: String,
+    },
+    /// A feature view's rows cannot be read or joined.
+    #[error("feature view `{view}` cannot be computed")]
+    View {
+        /// The view.
+        view: FeatureViewName,
+        /// Why.
+        source: PointInTimeError,
+    },
+    /// A feature view's source does not work.
+    #[error("the source of feature view `{view}` does not work")]
+    Source {
+        /// The view.
+        view: FeatureViewName,
+        /// Why.
+        source: QueryError,
+    },
+    /// A feature view is declared but cannot be served.
+    #[error("feature view `{view}` is not served: {reason}")]
+    NotServed {
+        /// The view.
+        view: FeatureViewName,
+        /// Why, with the causes.
+        reason: String,
+    },
+    /// A caller's key has the wrong type.
+    #[error("`{column}` names an entity by {wanted}, and the request has {found}")]
+    EntityType {
+        /// The entity's column.
+        column: String,
+        /// What the request has, as JSON.
+        found: String,
+        /// What is needed, in words.
+        wanted: &'static str,
+    },
+    /// The online store no longer holds what a read of the past needs.
+    #[error(
+        "the online store serves feature view `{view}` from {from} on, and {at} was asked for; \
+         read the past from the lake"
+    )]
+    TooFarBack {
+        /// The view.
+        view: FeatureViewName,
+        /// The moment asked for.
+        at: Timestamp,
+        /// The earliest moment served.
+        from: Timestamp,
+    },
+    /// What was computed again is not what was recorded.
+    #[error("the training set is {found}, and was recorded as {recorded}; {because}")]
+    NotReproduced {
+        /// The digest recorded.
+        recorded: Digest,
+        /// The digest found.
+        found: Digest,
+        /// What differs.
+        because: &'static str,
+    },
+    /// Another process has the online store.
+    #[error("the online store {0} is open in another process; stop that one first")]
+    InUse(PathBuf),
+    /// The online store's file cannot be used.
+    #[error("the online store {path} failed; when its disk is sound, delete it, and it is built again from the lake")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<redb::Error>,
+    },
+    /// No query can be planned.
+    #[error("no query can be planned")]
+    Session(#[source] QueryError),
+    /// The lake did not answer.
+    #[error("the lake did not answer")]
+    Lake(#[from] LakeError),
+    /// Arrow could not do what was asked.
+    #[error("the rows could not be put together")]
+    Arrow(#[from] ArrowError),
+    /// A background task was stopped.
+    #[error("the work was stopped before its end")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+/// An error and its causes in one sentence, for where only text can be kept.
+pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}

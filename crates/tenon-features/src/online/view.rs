@@ -1,0 +1,286 @@
+//! One feature view in memory, ready to be read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow::compute::cast;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tenon_core::spec::FeatureViewSpec;
+use tenon_core::{Digest, FeatureViewName, Span, Timestamp};
+use tenon_query::RowsQuery;
+use tenon_query::point_in_time::{KeyType, PointInTimeError, Rows, SourceRows, Timeline, View};
+
+use super::ViewRecord;
+use crate::{FeatureError, definition};
+
+/// How late a row may arrive, and how far back a read may ask: for so long beyond its time to live the store keeps each
+/// row, counted from the view's newest event.
+pub(crate) const SLACK: Span = Span::days(2);
+
+const SHARDS: usize = 64;
+
+type Shard = HashMap<Box<[u8]>, Timeline>;
+
+/// What a view is, worked out of its declaration once.
+pub(crate) struct Shape {
+    pub name: FeatureViewName,
+    pub dataset: String,
+    pub view: View,
+    pub types: Vec<KeyType>,
+    /// The columns of the dataset, for which the source is compiled.
+    pub input: SchemaRef,
+    /// The digest of the declaration and of the dataset's columns.
+    pub definition: Digest,
+}
+
+impl Shape {
+    pub(crate) fn new(
+        name: &FeatureViewName,
+        spec: &FeatureViewSpec,
+        dataset: &SchemaRef,
+        source: &Schema,
+    ) -> Result<Self, PointInTimeError> {
+        Ok(Self {
+            name: name.clone(),
+            dataset: spec.dataset.as_str().to_owned(),
+            view: View::new(spec)?,
+            types: KeyType::all_of(source, &spec.entity)?,
+            input: Arc::clone(dataset),
+            definition: definition::digest(&(spec, format!("{:?}", dataset.fields()))),
+        })
+    }
+}
+
+/// One feature view in memory: each entity's recent rows, and what of them has yet to be written.
+pub(crate) struct LiveView {
+    pub shape: Shape,
+    /// The view's source.
+    pub source: String,
+    query: RowsQuery,
+    shards: Vec<RwLock<Shard>>,
+    /// Every row whose event is at or after this moment is here. Raised before the first older row goes.
+    horizon: AtomicI64,
+    log: Mutex<Log>,
+}
+
+/// What a view has taken in, and what of it has yet to be written. Rows are, in turn: fed ahead (in memory, not in the
+/// lake), committed (in the lake; in memory, not in the file) and written. A crash loses the first two here, and the
+/// cursor in the file says so.
+pub(crate) struct Log {
+    /// The version of the dataset's table up to which every row is in; none: no version.
+    pub applied: Option<u64>,
+    /// The newest event that is not in the future.
+    pub newest: i64,
+    /// Rows that were fed ahead of their commit.
+    pub ahead: Vec<SourceRows>,
+    /// Committed rows that are not in the file.
+    pub unwritten: Vec<SourceRows>,
+    /// The file's rows are to be replaced, not added to.
+    pub replace: bool,
+    /// The file's cursor is behind.
+    pub stale: bool,
+}
+
+impl LiveView {
+    /// A view without rows.
+    pub(crate) fn new(shape: Shape, source: &str, query: RowsQuery) -> Self {
+        Self {
+            shape,
+            source: source.to_owned(),
+            query,
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            horizon: AtomicI64::new(i64::MIN),
+            log: Mutex::new(Log {
+                applied: None,
+                newest: i64::MIN,
+                ahead: Vec::new(),
+                unwritten: Vec::new(),
+                replace: true,
+                stale: true,
+            }),
+        }
+    }
+
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock()
+    }
+
+    pub(crate) fn horizon(&self) -> i64 {
+        self.horizon.load(Ordering::SeqCst)
+    }
+
+    /// Runs the view's source over rows of its dataset.
+    pub(crate) async fn take(&self, rows: &[RecordBatch]) -> Result<SourceRows, FeatureError> {
+        let view = || self.shape.name.clone();
+        let rows = rows.iter().map(|batch| conformed(batch, &self.shape.input)).collect::<Result<Vec<_>, _>>();
+        let rows = rows.map_err(|source| FeatureError::View { view: view(), source })?;
+        let batches = self.query.run(&rows).await.map_err(|source| FeatureError::Source { view: view(), source })?;
+        self.rows(&batches).map_err(|source| FeatureError::View { view: view(), source })
+    }
+
+    /// Reads what the view's source returned.
+    pub(crate) fn rows(&self, batches: &[RecordBatch]) -> Result<SourceRows, PointInTimeError> {
+        SourceRows::read(&self.shape.view, &self.shape.types, batches)
+    }
+
+    /// Takes rows in, so that reads see them. `now` keeps an event in the far future from pushing out everything else.
+    pub(crate) fn insert(&self, log: &mut Log, rows: &SourceRows, now: i64) {
+        let newest = rows.events().iter().copied().filter(|event| *event <= now).max();
+        log.newest = log.newest.max(newest.unwrap_or(i64::MIN));
+        let swept = self.raise_horizon(log.newest);
+        let horizon = self.horizon();
+        for row in (0..rows.len()).filter(|row| rows.events()[*row] >= horizon) {
+            put(&mut self.shard(rows.key(row)).write(), rows, row);
+        }
+        if swept {
+            for shard in &self.shards {
+                shard.write().retain(|_, timeline| {
+                    timeline.forget_before(horizon);
+                    !timeline.is_empty()
+                });
+            }
+        }
+    }
+
+    /// Replaces everything: `rows` are all rows from `horizon` on of a version of the dataset's table. Rows that were fed
+    /// ahead stay. Reads see all of the old rows or all of the new.
+    pub(crate) fn reset(&self, log: &mut Log, rows: SourceRows, applied: Option<u64>, newest: i64, horizon: i64) {
+        let mut shards: Vec<_> = self.shards.iter().map(RwLock::write).collect();
+        self.resume(log, applied, newest, horizon);
+        shards.iter_mut().for_each(|shard| shard.clear());
+        for rows in log.ahead.iter().chain([&rows]) {
+            for row in (0..rows.len()).filter(|row| rows.events()[*row] >= horizon) {
+                put(&mut shards[shard_of(rows.key(row))], rows, row);
+            }
+        }
+        log.unwritten = vec![rows];
+        log.replace = true;
+        log.stale = true;
+    }
+
+    /// Takes rows out again that were put in.
+    pub(crate) fn remove(&self, rows: &SourceRows) {
+        for row in 0..rows.len() {
+            let (event, known, values) = rows.row(row);
+            let mut shard = self.shard(rows.key(row)).write();
+            if let Some(timeline) = shard.get_mut(rows.key(row)) {
+                timeline.remove(event, known, values);
+                if timeline.is_empty() {
+                    shard.remove(rows.key(row));
+                }
+            }
+        }
+    }
+
+    /// Takes over what the file holds.
+    pub(crate) fn restore(&self, record: &ViewRecord, chunks: &[SourceRows], now: i64) {
+        let mut log = self.log();
+        self.resume(&mut log, record.applied, record.newest, record.horizon);
+        chunks.iter().for_each(|rows| self.insert(&mut log, rows, now));
+        (log.replace, log.stale) = (false, false);
+    }
+
+    fn resume(&self, log: &mut Log, applied: Option<u64>, newest: i64, horizon: i64) {
+        log.applied = applied;
+        log.newest = newest;
+        self.horizon.store(horizon, Ordering::SeqCst);
+    }
+
+    /// Reads one entity's rows as of `at` (microseconds).
+    ///
+    /// # Errors
+    /// The earliest moment that can be served, where `at` lies before it.
+    pub(crate) fn read<T>(&self, key: &[u8], at: i64, read: impl FnOnce(Rows<'_>) -> T) -> Result<T, Timestamp> {
+        let shard = self.shard(key).read();
+        // Under the lock: a row that is gone from this shard went after the horizon had been raised.
+        let from = self.horizon().saturating_add(self.shape.view.ttl.as_micros()).saturating_sub(1);
+        if self.horizon() > i64::MIN && at < from {
+            return Err(Timestamp::from_micros(from));
+        }
+        Ok(read(shard.get(key).map_or_else(Rows::none, Timeline::rows)))
+    }
+
+    /// How far back rows are kept when `newest` is the newest event.
+    pub(crate) fn keep_from(&self, newest: i64) -> i64 {
+        newest.saturating_sub(self.shape.view.ttl.as_micros()).saturating_sub(SLACK.as_micros())
+    }
+
+    /// Raises the horizon in strides of half the slack, so that a sweep pays. True where it rose.
+    fn raise_horizon(&self, newest: i64) -> bool {
+        if newest == i64::MIN {
+            return false;
+        }
+        let target = self.keep_from(newest);
+        let due = target.saturating_sub(self.horizon()) >= SLACK.as_micros() / 2;
+        if due {
+            self.horizon.store(target, Ordering::SeqCst);
+        }
+        due
+    }
+
+    fn shard(&self, key: &[u8]) -> &RwLock<Shard> {
+        &self.shards[shard_of(key)]
+    }
+}
+
+/// The columns that the source is compiled for, whatever else the rows hold and in whatever order.
+fn conformed(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, PointInTimeError> {
+    let same =
+        |(have, want): (&FieldRef, &FieldRef)| have.name() == want.name() && have.data_type() == want.data_type();
+    let (have, want) = (rows.schema_ref().fields(), schema.fields());
+    if have.len() == want.len() && have.iter().zip(want).all(same) {
+        return Ok(rows.clone());
+    }
+    let column = |field: &FieldRef| match rows.column_by_name(field.name()) {
+        Some(column) => Ok(cast(column, field.data_type())?),
+        None => Err(PointInTimeError::NoColumn {
+            column: field.name().clone(),
+            known: have.iter().map(|field| field.name().clone()).collect(),
+        }),
+    };
+    let columns = want.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    let fields: Vec<_> = want.iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn put(shard: &mut Shard, rows: &SourceRows, row: usize) {
+    let (event, known, values) = rows.row(row);
+    match shard.get_mut(rows.key(row)) {
+        Some(timeline) => timeline.insert(event, known, values),
+        None => {
+            let mut timeline = Timeline::new(values.len());
+            timeline.insert(event, known, values);
+            shard.insert(rows.key(row).into(), timeline);
+        }
+    }
+}
+
+/// FNV-1a: a few nanoseconds for a short key, and nothing depends on its strength.
+fn shard_of(key: &[u8]) -> usize {
+    let hash = key
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    (hash >> 32) as usize % SHARDS
+}
+
+#[cfg(test)]
+impl LiveView {
+    /// Every row that is held, sorted: key, event, known, bits of the values.
+    pub(crate) fn dump(&self) -> Vec<(Vec<u8>, i64, i64, Vec<u64>)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            for (key, timeline) in shard.read().iter() {
+                let rows = timeline.rows();
+                for row in 0..timeline.len() {
+                    let values = (0..self.shape.view.columns.len()).map(|column| rows.value(row, column).to_bits());
+                    all.push((key.to_vec(), rows.events()[row], rows.known()[row], values.collect()));
+                }
+            }
+        }
+        all.sort();
+        all
+    }
+}

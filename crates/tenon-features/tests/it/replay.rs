@@ -1,0 +1,245 @@
+//! A replay: events arrive by the hour, are committed by the day, and decisions are made in between.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{Float32Type, Int64Type};
+use arrow::record_batch::RecordBatch;
+use serde_json::json;
+use tenon_core::{FeatureViewName, ModelName, Timestamp};
+use tenon_features::{FeatureError, FeatureStore, OnlineRow};
+
+use crate::World;
+use crate::fixture::{HOUR, VIEW, flights, specs};
+
+const DAYS: i64 = 6;
+const TAILS: [&str; 4] = ["N1", "N2", "N3", "N4"];
+
+fn model() -> ModelName {
+    ModelName::new("late_arrival").unwrap()
+}
+
+fn moment(hours: i64) -> Timestamp {
+    Timestamp::from_micros(hours * HOUR)
+}
+
+/// What becomes known in an hour: landings of just then, and some of hours ago whose record was closed only now.
+fn landings(hour: i64) -> RecordBatch {
+    let mix = |salt: i64| (hour * 7 + salt * 13) % 11;
+    let rows = [
+        (TAILS[(hour % 4) as usize], hour, hour, mix(1) as f64 / 3.0),
+        (TAILS[(hour * 3 % 4) as usize], hour - mix(2), hour, if mix(3) == 0 { f64::NAN } else { mix(4) as f64 * 1.7 }),
+        ("N1", hour, hour, 1.0 / 3.0),
+        ("N1", hour, hour, 1.0 / 3.0),
+        ("", hour, hour, 9.0),
+    ];
+    flights(&rows)
+}
+
+/// A decision an hour for one aircraft, and for one that nobody knows.
+fn decisions(hour: i64) -> [(i64, &'static str); 2] {
+    [(hour * 2, TAILS[(hour * 5 % 4) as usize]), (hour * 2 + 1, if hour % 3 == 0 { "N99" } else { "N1" })]
+}
+
+fn observations(hours: std::ops::Range<i64>) -> RecordBatch {
+    let rows: Vec<(i64, &str, i64)> =
+        hours.flat_map(|hour| decisions(hour).map(|(id, tail)| (id, tail, hour))).collect();
+    let moments: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.2 * HOUR)).collect();
+    RecordBatch::try_from_iter_with_nullable([
+        ("flight_id", Arc::new(rows.iter().map(|row| Some(row.0)).collect::<Int64Array>()) as ArrayRef, true),
+        ("tailnum", Arc::new(rows.iter().map(|row| Some(row.1)).collect::<StringArray>()) as ArrayRef, true),
+        ("decided_at", Arc::new(moments.with_timezone("UTC")) as ArrayRef, true),
+        ("late", Arc::new(rows.iter().map(|row| Some(row.0 % 3 == 0)).collect::<BooleanArray>()) as ArrayRef, true),
+    ])
+    .unwrap()
+}
+
+fn read(store: &FeatureStore, tail: &str, at: Timestamp) -> OnlineRow {
+    store.online(&model(), json!({ "tailnum": tail }).as_object().unwrap(), at).unwrap()
+}
+
+fn bits(values: &[Option<f32>]) -> Vec<Option<u32>> {
+    values.iter().map(|value| value.map(f32::to_bits)).collect()
+}
+
+/// Lives through some days; returns what each decision read.
+async fn live(world: &World, store: &FeatureStore, days: std::ops::Range<i64>) -> Vec<(i64, OnlineRow)> {
+    let mut decided = Vec::new();
+    for day in days {
+        let hours = day * 24..(day + 1) * 24;
+        let mut rows = Vec::new();
+        for hour in hours.clone() {
+            world.clock.advance_to(moment(hour));
+            rows.push(landings(hour));
+            store.feed_ahead("flights", &[landings(hour)]).await.unwrap();
+            decided.extend(decisions(hour).map(|(id, tail)| (id, read(store, tail, moment(hour)))));
+        }
+        let rows = arrow::compute::concat_batches(&rows[0].schema(), &rows).unwrap();
+        let (version, _) = world.write("flights", &day.to_string(), rows).await;
+        store.committed("flights", version).await.unwrap();
+        world.write("schedule", &day.to_string(), observations(hours)).await;
+    }
+    decided
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_decision_read_is_what_its_training_row_says() {
+    let world = World::new().await;
+    let store = world.store("online.redb").await;
+    let decided = live(&world, &store, 0..DAYS).await;
+    let known_by = moment(DAYS * 24);
+    world.clock.advance_to(known_by);
+    let frame = store.training_set(&model(), known_by).await.unwrap();
+    assert_eq!(frame.rows.num_rows(), decided.len());
+    let ids = frame.rows.column_by_name("flight_id").unwrap().as_primitive::<Int64Type>();
+    let mut values = 0;
+    for row in 0..frame.rows.num_rows() {
+        let (_, online) = decided.iter().find(|(id, _)| *id == ids.value(row)).unwrap();
+        let offline: Vec<Option<f32>> = frame
+            .features
+            .iter()
+            .map(|feature| {
+                let column = frame.rows.column_by_name(feature).unwrap().as_primitive::<Float32Type>();
+                column.is_valid(row).then(|| column.value(row))
+            })
+            .collect();
+        assert_eq!(bits(&offline), bits(&online.values), "flight {}", ids.value(row));
+        values += offline.iter().flatten().count();
+    }
+    assert!(values > decided.len(), "there was something to compare");
+
+    // Later knowledge changes neither the features nor the digest.
+    live(&world, &store, DAYS..DAYS + 1).await;
+    let again = store.training_set_again(&model(), &frame.record).await.unwrap();
+    assert_eq!(again.record, frame.record);
+    assert_eq!(again.rows, frame.rows);
+    let as_of = store.training_set(&model(), known_by).await.unwrap();
+    assert_eq!(as_of.record, frame.record);
+    world.catalog.replace(specs(VIEW, "window = \"6h\"", "window = \"5h\""));
+    let told = store.training_set_again(&model(), &frame.record).await.unwrap_err();
+    assert!(told.to_string().ends_with("the model or its feature views are declared differently now"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_moment_leaves_what_the_lake_has() {
+    let world = World::new().await;
+    let mut store = world.store("online.redb").await;
+    for day in 0..DAYS {
+        live(&world, &store, day..day + 1).await;
+        match day % 3 {
+            // Flushed, then an hour that no commit ever held.
+            0 => {
+                store.flush().await.unwrap();
+                store.feed_ahead("flights", &[landings((day + 1) * 24)]).await.unwrap();
+            }
+            // Committed and not flushed.
+            1 => {}
+            // Committed to the lake, and the process dies before the store hears of it.
+            _ => {
+                world.write("flights", &format!("unheard {day}"), landings((day + 1) * 24 - 1)).await;
+            }
+        }
+        // Nothing is written when a store goes, as when its process is killed.
+        drop(store);
+        store = world.store("online.redb").await;
+        let built = world.store(&format!("built-{day}.redb")).await;
+        for hour in (day * 24 - 20).max(0)..(day + 1) * 24 {
+            for tail in TAILS {
+                assert_eq!(read(&store, tail, moment(hour)), read(&built, tail, moment(hour)), "{tail} at {hour}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_count_once_and_missed_ones_are_read_again() {
+    let world = World::new().await;
+    let (store, other) = (world.store("online.redb").await, world.store("other.redb").await);
+    let mut versions = Vec::new();
+    for hour in 0..5 {
+        world.clock.advance_to(moment(hour));
+        versions.push((world.write("flights", &hour.to_string(), landings(hour)).await, hour));
+    }
+    for ((version, accepted), _) in &versions {
+        other.feed("flights", accepted, *version).await.unwrap();
+        other.feed("flights", accepted, *version).await.unwrap();
+    }
+    // The first, then the last before those in between.
+    for at in [0, 4, 1, 2, 3] {
+        let ((version, accepted), _) = &versions[at];
+        store.feed("flights", accepted, *version).await.unwrap();
+    }
+    let built = world.store("built.redb").await;
+    for tail in TAILS {
+        let row = read(&built, tail, moment(4));
+        assert_eq!(read(&store, tail, moment(4)), row);
+        assert_eq!(read(&other, tail, moment(4)), row);
+    }
+    // What was refused leaves no trace.
+    store.feed_ahead("flights", &[landings(4)]).await.unwrap();
+    assert_ne!(read(&store, "N1", moment(4)), read(&built, "N1", moment(4)));
+    store.discard_ahead("flights").await.unwrap();
+    assert_eq!(read(&store, "N1", moment(4)), read(&built, "N1", moment(4)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_is_applied_later_is_served_with_all_that_came_before() {
+    let world = World::new().await;
+    let store = world.store("online.redb").await;
+    live(&world, &store, 0..1).await;
+    store.feed_ahead("flights", &[landings(24)]).await.unwrap();
+    world.clock.advance_to(moment(24));
+    world.catalog.replace(specs(VIEW, "window = \"6h\"", "window = \"5h\""));
+    store.refresh().await.unwrap();
+    let ahead = read(&store, "N1", moment(24));
+    let (version, _) = world.write("flights", "24", landings(24)).await;
+    store.committed("flights", version).await.unwrap();
+    assert_eq!(read(&store, "N1", moment(24)), ahead);
+    let built = world.store("built.redb").await;
+    assert_eq!(read(&built, "N1", moment(24)), ahead);
+
+    world.catalog.replace(specs(VIEW, "SELECT tailnum,", "SELECT DISTINCT tailnum,"));
+    store.refresh().await.unwrap();
+    let told = store.online(&model(), json!({}).as_object().unwrap(), moment(24)).unwrap_err();
+    assert!(matches!(&told, FeatureError::NotServed { .. }), "{told}");
+    assert!(store.check_view(&FeatureViewName::new("aircraft_delay").unwrap()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_reads_are_as_single_ones_and_as_the_join() {
+    let world = World::new().await;
+    let store = world.store("online.redb").await;
+    live(&world, &store, 0..2).await;
+    let asked = observations(24..48);
+    let many = store.online_many(&model(), &asked, "decided_at").unwrap();
+    let tables = store.training_set(&model(), moment(48)).await.unwrap().record.tables;
+    let view = FeatureViewName::new("aircraft_delay").unwrap();
+    let joined = store.point_in_time(&[view], &asked, "decided_at", &tables).await.unwrap();
+    let tails = asked.column(1).as_string::<i32>();
+    for (row, read_at_once) in many.iter().enumerate() {
+        let at = moment(24 + row as i64 / 2);
+        assert_eq!(*read_at_once, read(&store, tails.value(row), at));
+        let offline: Vec<Option<f32>> = (4..7)
+            .map(|at| {
+                let column = joined.column(at).as_primitive::<Float32Type>();
+                column.is_valid(row).then(|| column.value(row))
+            })
+            .collect();
+        assert_eq!(bits(&offline), bits(&read_at_once.values));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_set_without_data_is_told() {
+    let world = World::new().await;
+    let store = world.store("online.redb").await;
+    let told = store.training_set(&model(), moment(1)).await.unwrap_err().to_string();
+    assert_eq!(
+        told,
+        "dataset `schedule`, which model `late_arrival` reads, held nothing by 1970-01-01T01:00:00Z; ingest it first"
+    );
+    let told = store.feature_names(&ModelName::new("nobody").unwrap()).unwrap_err().to_string();
+    assert_eq!(told, "there is no model `nobody`; `tenon get models` lists what is applied");
+    assert_eq!(store.feature_names(&model()).unwrap(), ["last_arr_delay", "mean_arr_delay_6h", "landings"]);
+    assert_eq!(store.entity_columns(&model()).unwrap(), ["tailnum"]);
+}

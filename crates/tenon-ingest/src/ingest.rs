@@ -1,0 +1,194 @@
+//! The façade: files and pushes into the lake.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use tenon_company::Catalog;
+use tenon_core::spec::{Contract, DatasetSpec};
+use tenon_core::{DatasetName, Digest, Principal};
+use tenon_lake::{BatchSource, Checked, Lake, WriteOutcome, rows_digest};
+use tokio::sync::mpsc;
+
+use crate::{Buffer, IngestError, files, formats, rows_from_json};
+
+/// Pieces of a file that wait to be checked.
+const PIECES_AHEAD: usize = 2;
+
+/// What one who is fed says when it could not take rows.
+pub type FeedError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One who wants the accepted rows at once: the feature store. An error stops nothing that has landed.
+#[async_trait]
+pub trait Feed: Send + Sync {
+    /// Takes rows that have landed in this version of the dataset's table.
+    async fn feed(&self, dataset: &str, rows: &[RecordBatch], version: u64) -> Result<(), FeedError>;
+    /// Takes rows that keep the contract and will land later, with others.
+    async fn feed_ahead(&self, dataset: &str, rows: &[RecordBatch]) -> Result<(), FeedError>;
+    /// All rows that were fed ahead, and no others, have landed in this version.
+    async fn committed(&self, dataset: &str, version: u64) -> Result<(), FeedError>;
+    /// The rows that were fed ahead will not land.
+    async fn discard_ahead(&self, dataset: &str) -> Result<(), FeedError>;
+}
+
+/// Taking rows in. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest {
+    lake: Lake,
+    catalog: Catalog,
+    feed: Option<Arc<dyn Feed>>,
+}
+
+/// What became of one file.
+#[derive(Debug)]
+pub struct FileOutcome {
+    /// Its path from the company folder.
+    pub path: String,
+    /// What the lake did with it.
+    pub outcome: Result<WriteOutcome, IngestError>,
+}
+
+impl Ingest {
+    /// Taking rows into `lake`, with one who wants them at once.
+    pub fn new(lake: Lake, catalog: Catalog, feed: Option<Arc<dyn Feed>>) -> Self {
+        Self { lake, catalog, feed }
+    }
+
+    /// Takes every file that the dataset's pattern names, each exactly once. A file that cannot be taken does not keep
+    /// the others from it.
+    ///
+    /// # Errors
+    /// [`IngestError`] when there is no such dataset, or its folder cannot be read.
+    pub async fn files(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        root: &Path,
+    ) -> Result<Vec<FileOutcome>, IngestError> {
+        let spec = self.spec(dataset)?;
+        let pattern = spec.source.files.as_deref().ok_or_else(|| IngestError::NoFiles(dataset.to_string()))?;
+        let mut outcomes = Vec::new();
+        for path in files::matching(root, pattern)? {
+            let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+            let outcome = self.file(by, dataset, &path, &name).await;
+            outcomes.push(FileOutcome { path: name, outcome });
+        }
+        Ok(outcomes)
+    }
+
+    /// Takes one file, exactly once by its bytes; `name` is what the record calls it.
+    ///
+    /// # Errors
+    /// [`IngestError`] when it cannot be read at all, or the lake cannot take it; nothing has landed then.
+    pub async fn file(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        path: &Path,
+        name: &str,
+    ) -> Result<WriteOutcome, IngestError> {
+        let spec = self.spec(dataset)?;
+        let (file, digest) = open(path.to_owned(), name).await?;
+        let source = BatchSource { name: name.to_owned(), digest };
+        if let Some(sealed) = self.lake.sealed_batch(dataset, &source)? {
+            return Ok(WriteOutcome::Already(sealed));
+        }
+        let outcome = match self.check_file(dataset, &spec.contract, path, file, name).await? {
+            Ok(checked) => self.lake.commit_checked(by, dataset, &source, checked).await?,
+            Err(sentence) => self.lake.refuse_batch(by, dataset, &source, sentence).await?,
+        };
+        self.hand_on(dataset, outcome).await
+    }
+
+    /// Takes rows that a caller pushes, once for an idempotency key, or else once for the rows.
+    ///
+    /// # Errors
+    /// [`IngestError`] when nothing has landed; pushing again is safe.
+    pub async fn push(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        rows: Vec<RecordBatch>,
+        idempotency_key: Option<&str>,
+    ) -> Result<WriteOutcome, IngestError> {
+        let digest = match idempotency_key {
+            Some(key) => Digest::of(format!("push:{key}")),
+            None => rows.first().map_or_else(|| Digest::of("push"), |first| rows_digest(first.schema_ref(), &rows)),
+        };
+        let source = BatchSource { name: "push".to_owned(), digest };
+        let outcome = self.lake.write(by, dataset, &source, rows).await?;
+        self.hand_on(dataset, outcome).await
+    }
+
+    /// Rows of a dataset from NDJSON, for [`Ingest::push`].
+    ///
+    /// # Errors
+    /// [`IngestError::Json`] names the first line that is not an object.
+    pub fn rows_from_json(&self, dataset: &DatasetName, ndjson: &str) -> Result<RecordBatch, IngestError> {
+        rows_from_json(&self.spec(dataset)?.contract, ndjson)
+    }
+
+    /// Rows of a dataset that are used at once and land together later.
+    pub fn buffer(&self, dataset: &DatasetName) -> Buffer {
+        Buffer::new(self.lake.clone(), self.feed.clone(), dataset.clone())
+    }
+
+    /// Reads a file while its pieces are checked. The inner error is a sentence that says why it cannot be read.
+    async fn check_file(
+        &self,
+        dataset: &DatasetName,
+        contract: &Contract,
+        path: &Path,
+        file: File,
+        name: &str,
+    ) -> Result<Result<Vec<Checked>, String>, IngestError> {
+        let (pieces, mut arriving) = mpsc::channel(PIECES_AHEAD);
+        let (path, contract) = (path.to_owned(), contract.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            formats::read(&path, file, &contract, |piece| pieces.blocking_send(piece).is_ok())
+        });
+        let mut checker = self.lake.checker(dataset);
+        let mut checked = Vec::new();
+        while let Some(piece) = arriving.recv().await {
+            let piece = checker.check(&[piece]).await?;
+            let refused = piece.refusal().is_some();
+            checked.push(piece);
+            if refused {
+                arriving.close();
+            }
+        }
+        let read = reading.await.map_err(|_| IngestError::Interrupted(name.to_owned()))?;
+        Ok(read.map(|()| checked))
+    }
+
+    async fn hand_on(&self, dataset: &DatasetName, outcome: WriteOutcome) -> Result<WriteOutcome, IngestError> {
+        if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, &outcome) {
+            let fed = feed.feed(dataset.as_str(), accepted, fact.version).await;
+            fed.map_err(|source| IngestError::Feed { dataset: dataset.to_string(), source })?;
+        }
+        Ok(outcome)
+    }
+
+    fn spec(&self, dataset: &DatasetName) -> Result<DatasetSpec, IngestError> {
+        let specs = self.catalog.specs();
+        let resource = specs.datasets.get(dataset).ok_or_else(|| {
+            IngestError::no_dataset(dataset.as_str(), specs.datasets.keys().map(DatasetName::as_str))
+        })?;
+        Ok(resource.spec.clone())
+    }
+}
+
+/// Opens a file and digests its bytes; what is read from it later is that file, whatever takes its name meanwhile.
+async fn open(path: PathBuf, name: &str) -> Result<(File, Digest), IngestError> {
+    let read = move || {
+        let mut file = File::open(path)?;
+        let mut digest = Digest::builder();
+        io::copy(&mut io::BufReader::with_capacity(1 << 20, &mut file), &mut digest)?;
+        Ok::<_, io::Error>((file, digest.finish()))
+    };
+    let opened = tokio::task::spawn_blocking(read).await.map_err(|_| IngestError::Interrupted(name.to_owned()))?;
+    opened.map_err(|source| IngestError::Io { path: name.to_owned(), source })
+}

@@ -1,0 +1,428 @@
+//! Committing: quarantine, table, fact, in this order, and settling what a crash left between them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::compute::cast_with_options;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use tenon_core::fact::{DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload};
+use tenon_core::id::OperationId;
+use tenon_core::spec::{DatasetSpec, Resource};
+use tenon_core::{DatasetName, Digest, Principal};
+
+use crate::contract::{Tally, quarantine_schema};
+use crate::encode::{Encoded, encode};
+use crate::log::{DataFile, Note, Seal, stored_field, stored_type};
+use crate::table::{Change, Head, Table, Unsealed};
+use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, rows_digest};
+
+/// What has been done of a commit; a test may stop after each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The data files are written; no log names them.
+    Encoded,
+    /// The quarantine's commit is durable.
+    Quarantined,
+    /// The table's commit is durable.
+    Landed,
+}
+
+/// The operation of taking a batch in.
+pub(crate) fn batch_operation(dataset: &DatasetName, source: &BatchSource) -> OperationId {
+    OperationId::derive(&["dataset.write", dataset.as_str(), &source.digest.to_string()])
+}
+
+/// Rows, encoded, and their names in the table's folder.
+struct Files {
+    schema: SchemaRef,
+    files: Vec<(DataFile, Vec<u8>)>,
+}
+
+impl Lake {
+    /// Commits checked rows as one batch with one fact; numbers are summed over the pieces.
+    ///
+    /// # Errors
+    /// [`LakeError`] when nothing has landed; committing again is safe.
+    pub async fn commit_checked(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+    ) -> Result<WriteOutcome, LakeError> {
+        let resource = self.table_spec(dataset)?;
+        let operation = batch_operation(dataset, source);
+        if let Some(sealed) = self.sealed_operation(operation)? {
+            return Ok(WriteOutcome::Already(sealed));
+        }
+        let mut tally = Tally::default();
+        checked.iter().for_each(|piece| tally.add(&piece.tally));
+        if let Some(sentence) = self.refusal(dataset, &checked, &tally)? {
+            return self.refuse(by, &resource, dataset, source, sentence, tally).await;
+        }
+        let table = self.table(dataset.as_str()).await?;
+        let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
+        let now = self.inner.clock.now();
+        let contract = Arc::new(crate::contract::contract_schema(&resource.spec.contract));
+
+        let (accepted, set_aside) = pieces(dataset, source, checked, now)?;
+        let work = move || {
+            let encode_both = || {
+                let accepted_files = Files::encode(operation, Arc::clone(&contract), &accepted)?;
+                let set_aside = Files::encode(operation, quarantine_schema(), &set_aside)?;
+                Ok::<_, parquet::errors::ParquetError>((accepted_files, set_aside))
+            };
+            let (files, digest) = rayon::join(encode_both, || rows_digest(&contract, &accepted));
+            (files, digest, accepted)
+        };
+        let (files, rows_digest, accepted) =
+            tokio::task::spawn_blocking(work).await.map_err(|error| LakeError::Interrupted(error.to_string()))?;
+        let (files, set_aside) = files.map_err(|error| LakeError::written(dataset.as_str(), error))?;
+
+        let mut head = table.head.lock().await;
+        let mut quarantine_head = quarantine.head.lock().await;
+        self.settle_locked(&mut head, (&quarantine, &mut quarantine_head)).await?;
+        if let Some(sealed) = self.sealed_operation(operation)? {
+            return Ok(WriteOutcome::Already(sealed));
+        }
+        let schema = table_schema(dataset, head.schema.as_ref(), &files.schema)?;
+        let change = files.store(&table, schema).await?;
+        let set_aside_schema = quarantine_head.schema.is_none().then(quarantine_schema);
+        let set_aside = set_aside.store(&quarantine, set_aside_schema).await?;
+        self.reached(Step::Encoded)?;
+
+        let mut fact = DatasetCommitted {
+            dataset: dataset.clone(),
+            version: head.version.unwrap_or(0),
+            quarantine_version: None,
+            source: source.name.clone(),
+            source_digest: source.digest,
+            rows_digest,
+            rows_in: tally.rows_in,
+            accepted: tally.accepted(),
+            quarantined: tally.quarantined,
+            reasons: tally.reasons,
+            warnings: tally.warnings,
+            events: tally.events,
+        };
+        let seal = |fact: DatasetCommitted| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact };
+        // Where no row was accepted, an existing table gets no commit, and the quarantine's is the last one.
+        let table_changes = !change.added.is_empty() || change.schema.is_some();
+        if !set_aside.added.is_empty() {
+            let note = |version| {
+                let last = DatasetCommitted { quarantine_version: Some(version), ..fact.clone() };
+                Note { operation, seal: (!table_changes).then(|| seal(last)) }
+            };
+            fact.quarantine_version = Some(quarantine.commit(&mut quarantine_head, set_aside, now, note).await?);
+            self.reached(Step::Quarantined)?;
+        }
+        if table_changes {
+            let note =
+                |version| Note { operation, seal: Some(seal(DatasetCommitted { version, ..fact.clone() })) };
+            fact.version = table.commit(&mut head, change, now, note).await?;
+        }
+        self.reached(Step::Landed)?;
+        self.seal(operation, seal(fact.clone())).await?;
+        head.unsealed.remove(&operation);
+        quarantine_head.unsealed.remove(&operation);
+        Ok(WriteOutcome::Committed { fact, accepted })
+    }
+
+    /// Appends rows to a table of the program itself (`decisions_late_arrival`), once for an operation. The first rows
+    /// say the table's schema; columns that come later are added. Returns the table's version.
+    ///
+    /// # Errors
+    /// [`LakeError::Misfit`] when the rows have types that the table does not hold; otherwise as for datasets.
+    pub async fn append_internal(
+        &self,
+        table: &str,
+        rows: Vec<RecordBatch>,
+        operation: OperationId,
+    ) -> Result<u64, LakeError> {
+        for kind in [DecisionsLogged::KIND, OutcomesRecorded::KIND] {
+            if let Some(sealed) = self.inner.ledger.sealed(kind, operation)? {
+                let decisions = sealed.fact.payload::<DecisionsLogged>().map(|sealed| sealed.table_version);
+                let outcomes = sealed.fact.payload::<OutcomesRecorded>().map(|sealed| sealed.table_version);
+                if let Ok(version) = decisions.or(outcomes) {
+                    return Ok(version);
+                }
+            }
+        }
+        let handle = self.table(table).await?;
+        if let Some(written) = handle.head.lock().await.unsealed.get(&operation) {
+            return Ok(written.version);
+        }
+        let name = table.to_owned();
+        let work = move || {
+            let misfit = |what: String| LakeError::Misfit { table: name.clone(), what };
+            let rows = rows.into_iter().map(|batch| stored(&batch).map_err(|error| misfit(error.to_string())));
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            let schema = rows.first().map(RecordBatch::schema).ok_or_else(|| misfit("there are none".to_owned()))?;
+            Files::encode(operation, schema, &rows).map_err(|error| misfit(error.to_string()))
+        };
+        let files =
+            tokio::task::spawn_blocking(work).await.map_err(|error| LakeError::Interrupted(error.to_string()))??;
+        let mut head = handle.head.lock().await;
+        if let Some(written) = head.unsealed.get(&operation) {
+            return Ok(written.version);
+        }
+        let schema = merged_schema(head.schema.as_ref(), &files.schema)
+            .map_err(|what| LakeError::Misfit { table: table.to_owned(), what })?;
+        let change = files.store(&handle, schema).await?;
+        handle.commit(&mut head, change, self.inner.clock.now(), |_| Note { operation, seal: None }).await
+    }
+
+    pub(crate) fn sealed_operation(&self, operation: OperationId) -> Result<Option<DatasetCommitted>, LakeError> {
+        let sealed = self.inner.ledger.sealed(DatasetCommitted::KIND, operation)?;
+        Ok(sealed.and_then(|sealed| sealed.fact.payload().ok()))
+    }
+
+    /// Why a batch cannot land, in a sentence.
+    fn refusal(&self, dataset: &DatasetName, checked: &[Checked], tally: &Tally) -> Result<Option<String>, LakeError> {
+        if let Some(sentence) = checked.iter().find_map(Checked::refusal) {
+            return Ok(Some(sentence.to_owned()));
+        }
+        if !tally.refusals.is_empty() {
+            let rules: Vec<String> =
+                tally.refusals.iter().map(|reason| format!("{} ({} rows)", reason.rule, reason.rows)).collect();
+            return Ok(Some(format!("the contract refuses a batch that breaks {}", rules.join(", "))));
+        }
+        let rules = self.rules(dataset)?;
+        let share = tally.quarantined as f64 / tally.rows_in.max(1) as f64;
+        Ok(rules.max_quarantined().filter(|most| share > most.fraction()).map(|most| {
+            format!(
+                "{} of {} rows ({:.1}%) break the contract, and at most {most} may",
+                tally.quarantined,
+                tally.rows_in,
+                share * 100.0
+            )
+        }))
+    }
+
+    /// Refuses a batch that cannot even be read, for the record; `sentence` says why.
+    ///
+    /// # Errors
+    /// [`LakeError::NoDataset`], [`LakeError::View`] and [`LakeError::Ledger`].
+    pub async fn refuse_batch(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        source: &BatchSource,
+        sentence: String,
+    ) -> Result<WriteOutcome, LakeError> {
+        let resource = self.table_spec(dataset)?;
+        self.refuse(by, &resource, dataset, source, sentence, Tally::default()).await
+    }
+
+    /// Records the refusal, once for the batch and the contract that refuses it.
+    async fn refuse(
+        &self,
+        by: &Principal,
+        resource: &Resource<DatasetSpec>,
+        dataset: &DatasetName,
+        source: &BatchSource,
+        sentence: String,
+        tally: Tally,
+    ) -> Result<WriteOutcome, LakeError> {
+        let contract = serde_json::to_vec(&resource.spec.contract).unwrap_or_default();
+        let (batch, contract) = (source.digest.to_string(), Digest::of(contract).to_string());
+        let operation = OperationId::derive(&["dataset.refuse", dataset.as_str(), &batch, &contract]);
+        let refused = DatasetRefused {
+            dataset: dataset.clone(),
+            source: source.name.clone(),
+            source_digest: source.digest,
+            sentence,
+            reasons: tally.refusals.into_iter().chain(tally.reasons).collect(),
+        };
+        self.append(by, Some(resource.pod.clone()), &refused, operation).await?;
+        Ok(WriteOutcome::Refused(refused))
+    }
+
+    async fn seal(&self, operation: OperationId, seal: Seal) -> Result<(), LakeError> {
+        self.append(&seal.by, seal.pod, &seal.fact, operation).await
+    }
+
+    async fn append<P: Payload>(
+        &self,
+        by: &Principal,
+        pod: Option<tenon_core::PodName>,
+        payload: &P,
+        operation: OperationId,
+    ) -> Result<(), LakeError> {
+        let fact = NewFact::new(by.clone(), pod, payload).map_err(|error| LakeError::Interrupted(error.to_string()))?;
+        self.inner.ledger.append(vec![fact.sealing(operation)]).await?;
+        Ok(())
+    }
+
+    /// Seals or undoes what a crash left unsealed in a dataset's tables.
+    pub(crate) async fn settle(&self, dataset: &DatasetName) -> Result<(), LakeError> {
+        let table = self.table(dataset.as_str()).await?;
+        let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
+        let mut head = table.head.lock().await;
+        let mut quarantine_head = quarantine.head.lock().await;
+        self.settle_locked(&mut head, (&quarantine, &mut quarantine_head)).await
+    }
+
+    /// The same under the tables' locks.
+    async fn settle_locked(
+        &self,
+        head: &mut Head,
+        (quarantine, quarantine_head): (&Table, &mut Head),
+    ) -> Result<(), LakeError> {
+        for commit in in_order(&head.unsealed) {
+            let operation = commit.note.operation;
+            if let Some(seal) = commit.note.seal {
+                self.seal(operation, seal).await?;
+            }
+            head.unsealed.remove(&operation);
+            quarantine_head.unsealed.remove(&operation);
+        }
+        for commit in in_order(&quarantine_head.unsealed) {
+            let operation = commit.note.operation;
+            match commit.note.seal {
+                Some(seal) => self.seal(operation, seal).await?,
+                // It was undone already.
+                None if commit.added.is_empty() => {}
+                None => {
+                    let undo = Change { removed: commit.added, ..Change::default() };
+                    let note = |_| Note { operation, seal: None };
+                    quarantine.commit(quarantine_head, undo, self.inner.clock.now(), note).await?;
+                }
+            }
+            quarantine_head.unsealed.remove(&operation);
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn reached(&self, step: Step) -> Result<(), LakeError> {
+        let stop = self.inner.stop_after.lock().take_if(|stop| *stop == step);
+        stop.map_or(Ok(()), |step| Err(LakeError::Interrupted(format!("stopped after {step:?}"))))
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the test build stops here")]
+    fn reached(&self, _: Step) -> Result<(), LakeError> {
+        Ok(())
+    }
+}
+
+fn in_order(unsealed: &HashMap<OperationId, Unsealed>) -> Vec<Unsealed> {
+    let mut commits: Vec<Unsealed> = unsealed.values().cloned().collect();
+    commits.sort_by_key(|commit| commit.version);
+    commits
+}
+
+/// The accepted rows, and the rows for the quarantine, of all pieces.
+fn pieces(
+    dataset: &DatasetName,
+    source: &BatchSource,
+    checked: Vec<Checked>,
+    now: tenon_core::Timestamp,
+) -> Result<(Vec<RecordBatch>, Vec<RecordBatch>), LakeError> {
+    let (mut accepted, mut set_aside) = (Vec::new(), Vec::new());
+    let (mut first, digest) = (0, source.digest.to_string());
+    for piece in checked {
+        let rows_in = piece.rows_in();
+        if piece.accepted.num_rows() > 0 {
+            accepted.push(piece.accepted);
+        }
+        if let Some(rows) = piece.quarantined {
+            let rows = rows.into_batch(first, &source.name, &digest, now);
+            let misfit = |error: arrow::error::ArrowError| LakeError::Misfit {
+                table: quarantine_of(dataset.as_str()),
+                what: error.to_string(),
+            };
+            set_aside.push(rows.map_err(misfit)?);
+        }
+        first += rows_in;
+    }
+    Ok((accepted, set_aside))
+}
+
+impl Files {
+    /// Encodes rows; file names follow from the operation, so that doing it again writes the same files.
+    fn encode(
+        operation: OperationId,
+        schema: SchemaRef,
+        rows: &[RecordBatch],
+    ) -> Result<Self, parquet::errors::ParquetError> {
+        let name = |(at, Encoded { bytes, stats }): (usize, Encoded)| {
+            (DataFile { path: format!("part-{at:05}-{operation}.zstd.parquet"), bytes: bytes.len(), stats }, bytes)
+        };
+        let files = encode(&schema, rows)?.into_iter().enumerate().map(name).collect();
+        Ok(Self { schema, files })
+    }
+
+    /// Writes the files into the table's folder, where no log names them yet. Half of them help nobody: when one cannot
+    /// be written, the others go again.
+    async fn store(self, table: &Table, schema: Option<SchemaRef>) -> Result<Change, LakeError> {
+        let mut added = Vec::with_capacity(self.files.len());
+        for (file, bytes) in self.files {
+            if let Err(error) = table.store().put_data(&file.path, bytes).await {
+                for file in &added {
+                    let DataFile { path, .. } = file;
+                    table.store().delete_data(path).await.ok();
+                }
+                return Err(error);
+            }
+            added.push(file);
+        }
+        Ok(Change { added, removed: Vec::new(), schema })
+    }
+}
+
+/// The schema that a dataset's table gets with this commit; none where it stays.
+fn table_schema(
+    dataset: &DatasetName,
+    held: Option<&SchemaRef>,
+    contract: &SchemaRef,
+) -> Result<Option<SchemaRef>, LakeError> {
+    merged_schema(held, contract).map_err(|what| {
+        LakeError::contract(dataset.as_str(), format!("its table stands in the way: {what}; declare a new dataset"))
+    })
+}
+
+/// `wanted`, then what the table holds beyond it; none where that is what it holds already. Rows that are there do not
+/// have a column that comes later, so that it is nullable, and so is one that does not come any more.
+fn merged_schema(held: Option<&SchemaRef>, wanted: &SchemaRef) -> Result<Option<SchemaRef>, String> {
+    let Some(held) = held else { return Ok(Some(Arc::clone(wanted))) };
+    let mut fields = Vec::with_capacity(wanted.fields().len());
+    for field in wanted.fields() {
+        let nullable = match held.field_with_name(field.name()) {
+            Ok(old) if old.data_type() != field.data_type() => {
+                return Err(format!("`{}` is {} there and {} here", field.name(), old.data_type(), field.data_type()));
+            }
+            Ok(old) => old.is_nullable() || field.is_nullable(),
+            Err(_) => true,
+        };
+        fields.push(Field::new(field.name(), field.data_type().clone(), nullable));
+    }
+    for old in held.fields() {
+        if wanted.field_with_name(old.name()).is_err() {
+            fields.push(old.as_ref().clone().with_nullable(true));
+        }
+    }
+    let same = fields.len() == held.fields().len()
+        && fields.iter().zip(held.fields()).all(|(new, old)| {
+            new.name() == old.name() && new.data_type() == old.data_type() && new.is_nullable() == old.is_nullable()
+        });
+    Ok((!same).then(|| Arc::new(Schema::new(fields))))
+}
+
+/// Rows in the types that tables hold.
+fn stored(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let fields: Vec<_> = batch.schema_ref().fields().iter().map(stored_field).collect();
+    let columns = batch.columns().iter().map(|column| {
+        let kind = stored_type(column.data_type());
+        if *column.data_type() == kind { Ok(Arc::clone(column)) } else { cast_with_options(column, &kind, &STRICT) }
+    });
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.collect::<Result<_, _>>()?)
+}
+
+/// A value that does not fit is an error, never a null.
+const STRICT: arrow::compute::CastOptions<'static> = arrow::compute::CastOptions {
+    safe: false,
+    format_options: arrow::util::display::FormatOptions::new(),
+};

@@ -1,0 +1,50 @@
+//! What a contract does to a batch: which rows land, which are set aside and why.
+
+mod broken;
+mod convert;
+mod keys;
+mod quarantine;
+mod rules;
+
+pub(crate) use broken::Tally;
+pub(crate) use keys::{KeySet, Seen};
+pub use quarantine::quarantine_schema;
+pub(crate) use quarantine::{Quarantined, quarantine_rows};
+pub(crate) use rules::{Rules, contract_schema};
+
+use arrow::record_batch::RecordBatch;
+
+/// Rows that were checked against their dataset's contract, and are not committed yet.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    pub(crate) accepted: RecordBatch,
+    pub(crate) quarantined: Option<Quarantined>,
+    pub(crate) tally: Tally,
+    /// Why the batch cannot be taken at all.
+    pub(crate) refusal: Option<String>,
+}
+
+impl Checked {
+    /// The rows that keep the contract, in the table's schema.
+    pub fn accepted(&self) -> &RecordBatch {
+        &self.accepted
+    }
+
+    /// How many rows came in.
+    pub fn rows_in(&self) -> u64 {
+        self.tally.rows_in
+    }
+
+    /// How many rows broke the contract; rows in = accepted + quarantined.
+    pub fn quarantined(&self) -> u64 {
+        self.tally.quarantined
+    }
+
+    /// Why the batch cannot be taken at all, such as a column that is missing.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

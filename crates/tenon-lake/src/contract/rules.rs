@@ -1,0 +1,338 @@
+//! A contract, compiled: each column's promises as one pass of Arrow kernels, checks as compiled expressions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::kernels::aggregate::{max, min};
+use arrow::compute::kernels::cmp::{gt, lt};
+use arrow::compute::kernels::regexp::regexp_is_match_scalar;
+use arrow::compute::{cast, filter_record_batch, or};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use datafusion::prelude::SessionContext;
+use rayon::prelude::*;
+use tenon_core::spec::{Column, ColumnType, Contract, DatasetSpec, Severity, closest};
+use tenon_core::{Share, Timestamp};
+use tenon_query::Expression;
+
+use super::broken::{Broken, ShownValue, Tally};
+use super::convert::{arrow_type, convert, in_words};
+use super::keys::{KeySet, Seen};
+use super::quarantine::quarantine_rows;
+use super::Checked;
+use crate::LakeError;
+use crate::log::utc;
+
+/// Below this many rows, columns are checked one after the other.
+const ROWS_IN_PARALLEL: usize = 4_096;
+
+/// The key sets that a batch is checked against, by reference: `planes.tailnum`.
+pub(crate) type References = HashMap<String, Arc<KeySet>>;
+
+/// A compiled contract.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub spec: DatasetSpec,
+    /// The table's schema: the contract's columns in its order.
+    pub schema: SchemaRef,
+    /// The same with every column nullable, for rows that are not checked yet.
+    loose: SchemaRef,
+    columns: Vec<ColumnRule>,
+    key: Vec<usize>,
+    event_time: Option<usize>,
+    checks: Vec<(String, Severity, Expression)>,
+}
+
+#[derive(Debug)]
+struct ColumnRule {
+    name: String,
+    spec: Column,
+    one_of: Option<KeySet>,
+    /// The pattern, anchored at both ends.
+    pattern: Option<String>,
+}
+
+/// The schema of a dataset's table.
+pub(crate) fn contract_schema(contract: &Contract) -> Schema {
+    let field = |(name, column): (&String, &Column)| Field::new(name, arrow_type(column.data_type), column.nullable);
+    Schema::new(contract.columns.iter().map(field).collect::<Vec<_>>())
+}
+
+impl Rules {
+    /// Compiles a dataset's contract.
+    ///
+    /// # Errors
+    /// [`LakeError::Contract`] names the column or check that cannot be followed.
+    pub(crate) fn compile(session: &SessionContext, dataset: &str, spec: &DatasetSpec) -> Result<Self, LakeError> {
+        let contract = &spec.contract;
+        if contract.columns.is_empty() {
+            return Err(LakeError::contract(dataset, "it names no columns, so nothing could land"));
+        }
+        let schema = contract_schema(contract);
+        let nullable = schema.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
+        let loose = Arc::new(Schema::new(nullable.collect::<Vec<_>>()));
+        let position = |column: &String| {
+            contract.columns.get_index_of(column).ok_or_else(|| {
+                LakeError::contract(dataset, format!("it names column `{column}` and does not declare it"))
+            })
+        };
+        let columns = contract.columns.iter().map(|(name, spec)| ColumnRule::compile(dataset, name, spec));
+        let check = |check: &tenon_core::spec::Check| {
+            let expression = Expression::compile(session, &check.sql, Arc::clone(&loose));
+            let failed = |why: String| LakeError::contract(dataset, format!("check `{}`: {why}", check.name));
+            let expression = expression.map_err(|error| failed(error.to_string()))?;
+            match expression.data_type().map_err(|error| failed(error.to_string()))? {
+                DataType::Boolean | DataType::Null => Ok((check.name.clone(), check.severity, expression)),
+                other => Err(failed(format!("a check is a condition, and this is {other}"))),
+            }
+        };
+        Ok(Self {
+            columns: columns.collect::<Result<_, _>>()?,
+            key: contract.key.iter().map(position).collect::<Result<_, _>>()?,
+            event_time: spec.event_time.as_ref().map(position).transpose()?,
+            checks: contract.checks.iter().map(check).collect::<Result<_, LakeError>>()?,
+            schema: Arc::new(schema),
+            loose,
+            spec: spec.clone(),
+        })
+    }
+
+    /// The references whose key sets [`Rules::check`] wants.
+    pub(crate) fn references(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().filter_map(|column| column.spec.references.as_deref())
+    }
+
+    /// Above this share of bad rows a batch is refused.
+    pub(crate) fn max_quarantined(&self) -> Option<Share> {
+        self.spec.contract.max_quarantined
+    }
+
+    /// Checks a batch; `seen` holds the keys of the batches that will be committed with it.
+    ///
+    /// # Errors
+    /// Arrow's, when a batch is larger than its types can say.
+    pub(crate) fn check(
+        &self,
+        rows: &RecordBatch,
+        references: &References,
+        seen: &mut Seen,
+    ) -> Result<Checked, ArrowError> {
+        let sources = match self.sources(rows) {
+            Ok(sources) => sources,
+            Err(sentence) => return Ok(self.refused(rows, sentence)),
+        };
+        let check = |(rule, source): (&ColumnRule, &ArrayRef)| rule.check(source, references);
+        let pairs: Vec<_> = self.columns.iter().zip(&sources).collect();
+        let checked: Vec<Result<Converted, Fault>> = if rows.num_rows() < ROWS_IN_PARALLEL {
+            pairs.into_iter().map(check).collect()
+        } else {
+            pairs.into_par_iter().with_max_len(1).map(check).collect()
+        };
+        let (mut columns, mut broken) = (Vec::with_capacity(checked.len()), Vec::new());
+        for checked in checked {
+            match checked {
+                Ok((values, rules)) => {
+                    columns.push(values);
+                    broken.extend(rules);
+                }
+                Err(Fault::Type(sentence)) => return Ok(self.refused(rows, sentence)),
+                Err(Fault::Arrow(error)) => return Err(error),
+            }
+        }
+        let table = RecordBatch::try_new(Arc::clone(&self.loose), columns)?;
+        for (name, severity, expression) in &self.checks {
+            match expression.evaluate(&table) {
+                Ok(holds) => broken.extend(Broken::some(name, *severity, is_false(&holds), None)),
+                Err(error) => return Ok(self.refused(rows, format!("check `{name}` cannot be computed: {error}"))),
+            }
+        }
+        let mut out = union(&broken);
+        if !self.key.is_empty() {
+            let repeated = seen.repeated(&table, &self.key, out.as_ref())?;
+            let rule = format!("key {}: not the first", self.spec.contract.key.join(", "));
+            broken.extend(Broken::some(rule, Severity::Quarantine, repeated, None));
+            out = union(&broken);
+        }
+        self.divide(rows, table, &broken, out)
+    }
+
+    /// Splits a batch whose broken rules are known.
+    fn divide(
+        &self,
+        rows: &RecordBatch,
+        table: RecordBatch,
+        broken: &[Broken],
+        out: Option<BooleanBuffer>,
+    ) -> Result<Checked, ArrowError> {
+        let accepted = match &out {
+            None => table,
+            Some(out) => filter_record_batch(&table, &BooleanArray::new(!out, None))?,
+        };
+        let accepted = RecordBatch::try_new(Arc::clone(&self.schema), accepted.columns().to_vec())?;
+        let of = |severity: Severity| {
+            broken.iter().filter(move |rule| rule.severity == severity).map(Broken::reason).collect()
+        };
+        let tally = Tally {
+            rows_in: rows.num_rows() as u64,
+            quarantined: out.as_ref().map_or(0, |out| out.count_set_bits() as u64),
+            reasons: of(Severity::Quarantine),
+            warnings: of(Severity::Warn),
+            refusals: of(Severity::Refuse),
+            events: self.events(&accepted)?,
+        };
+        let quarantined = out.map(|out| quarantine_rows(rows, broken, &out)).transpose()?;
+        Ok(Checked { accepted, quarantined, tally, refusal: None })
+    }
+
+    fn refused(&self, rows: &RecordBatch, sentence: String) -> Checked {
+        let tally = Tally { rows_in: rows.num_rows() as u64, quarantined: rows.num_rows() as u64, ..Tally::default() };
+        let accepted = RecordBatch::new_empty(Arc::clone(&self.schema));
+        Checked { accepted, quarantined: None, tally, refusal: Some(sentence) }
+    }
+
+    /// The source's columns in the contract's order.
+    fn sources(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, String> {
+        let source = |rule: &ColumnRule| {
+            rows.column_by_name(&rule.name).cloned().ok_or_else(|| {
+                let schema = rows.schema_ref();
+                let known = || schema.fields().iter().map(|field| field.name().as_str());
+                let unclaimed = known().filter(|name| !self.spec.contract.columns.contains_key(*name));
+                let hint = match closest(&rule.name, unclaimed) {
+                    Some(near) => format!("it has `{near}`; is that the one?"),
+                    None => format!("it has {}", known().collect::<Vec<_>>().join(", ")),
+                };
+                format!("column `{}` is missing: {hint}", rule.name)
+            })
+        };
+        self.columns.iter().map(source).collect()
+    }
+
+    fn events(&self, accepted: &RecordBatch) -> Result<Option<(Timestamp, Timestamp)>, ArrowError> {
+        let Some(at) = self.event_time else { return Ok(None) };
+        let kind = self.columns[at].spec.data_type;
+        if !matches!(kind, ColumnType::Timestamp | ColumnType::Date) {
+            return Ok(None);
+        }
+        let moments = cast(accepted.column(at), &utc())?;
+        let moments = moments.as_primitive::<TimestampMicrosecondType>();
+        Ok(min(moments).zip(max(moments)).map(|(low, high)| (Timestamp::from_micros(low), Timestamp::from_micros(high))))
+    }
+}
+
+/// A column in the contract's type, and the rules that some of its rows broke.
+type Converted = (ArrayRef, Vec<Broken>);
+
+enum Fault {
+    /// No value of the source's type can be of the contract's.
+    Type(String),
+    Arrow(ArrowError),
+}
+
+impl From<ArrowError> for Fault {
+    fn from(error: ArrowError) -> Self {
+        Self::Arrow(error)
+    }
+}
+
+impl ColumnRule {
+    fn compile(dataset: &str, name: &str, spec: &Column) -> Result<Self, LakeError> {
+        let failed = |why: String| LakeError::contract(dataset, format!("column `{name}`: {why}"));
+        let kind = arrow_type(spec.data_type);
+        let one_of = spec.one_of.as_ref().map(|texts| {
+            let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+            let values = cast(&texts, &kind).map_err(|error| failed(error.to_string()))?;
+            if values.null_count() > 0 {
+                return Err(failed(format!("a value of `one_of` is not {}", in_words(spec.data_type))));
+            }
+            KeySet::of([&values]).map_err(|error| failed(error.to_string()))
+        });
+        let pattern = spec.pattern.as_ref().map(|pattern| {
+            if kind != DataType::Utf8 {
+                return Err(failed("only text has a pattern".to_owned()));
+            }
+            let anchored = format!("^(?:{pattern})$");
+            let probe = regexp_is_match_scalar(&StringArray::from(vec![""]), &anchored, None);
+            probe.map(|_| anchored).map_err(|error| failed(format!("`{pattern}` is not a regular expression: {error}")))
+        });
+        if spec.range.is_some() && !kind.is_numeric() {
+            return Err(failed("only numbers have a range".to_owned()));
+        }
+        Ok(Self { name: name.to_owned(), spec: spec.clone(), one_of: one_of.transpose()?, pattern: pattern.transpose()? })
+    }
+
+    fn check(&self, source: &ArrayRef, references: &References) -> Result<Converted, Fault> {
+        let (name, kind) = (&self.name, self.spec.data_type);
+        let (values, lost) =
+            convert(source, kind).map_err(|why| Fault::Type(format!("column `{name}` cannot be read: {why}")))?;
+        let mut broken = Vec::new();
+        let mut add = |rule: String, severity: Severity, rows: BooleanBuffer, verdict: Option<String>| {
+            let value = verdict.map(|verdict| ShownValue { column: name.clone(), values: Arc::clone(source), verdict });
+            broken.extend(Broken::some(rule, severity, rows, value));
+        };
+        // A table cannot hold these at all, so that `warn` is not enough.
+        let at_least_quarantine = self.spec.severity.max(Severity::Quarantine);
+        if let Some(lost) = lost {
+            let verdict = format!("is not {}", in_words(kind));
+            add(format!("{name}: not {}", in_words(kind)), at_least_quarantine, lost, Some(verdict));
+        }
+        if let Some(nulls) = source.logical_nulls().filter(|nulls| !self.spec.nullable && nulls.null_count() > 0) {
+            add(format!("{name}: missing"), at_least_quarantine, !nulls.inner(), None);
+        }
+        let severity = self.spec.severity;
+        if let Some([low, high]) = self.spec.range {
+            let numbers = cast(&values, &DataType::Float64)?;
+            let (low_value, high_value) = (scalar(low), scalar(high));
+            let outside = or(&lt(&numbers, &low_value)?, &gt(&numbers, &high_value)?)?;
+            let bounds = format!("outside [{low}, {high}]");
+            add(format!("{name}: {bounds}"), severity, is_true(&outside), Some(format!("is {bounds}")));
+        }
+        if let Some(known) = &self.one_of {
+            let list = self.spec.one_of.as_ref().map_or_else(String::new, |texts| texts.join(", "));
+            let verdict = format!("is not one of {list}");
+            add(format!("{name}: not one of {list}"), severity, known.others(&values)?, Some(verdict));
+        }
+        if let (Some(anchored), Some(pattern)) = (&self.pattern, &self.spec.pattern) {
+            let matches = regexp_is_match_scalar(values.as_string::<i32>(), anchored, None)?;
+            let verdict = format!("does not match {pattern}");
+            add(format!("{name}: does not match {pattern}"), severity, is_false(&(Arc::new(matches) as _)), Some(verdict));
+        }
+        if let Some((reference, known)) =
+            self.spec.references.as_ref().and_then(|reference| Some((reference, references.get(reference)?)))
+        {
+            let verdict = format!("is not in {reference}");
+            add(format!("{name}: not in {reference}"), severity, known.others(&values)?, Some(verdict));
+        }
+        Ok((values, broken))
+    }
+}
+
+fn scalar(value: f64) -> arrow::array::Scalar<arrow::array::PrimitiveArray<Float64Type>> {
+    arrow::array::Float64Array::new_scalar(value)
+}
+
+/// Set where rows break a rule that keeps them from landing.
+fn union(broken: &[Broken]) -> Option<BooleanBuffer> {
+    let out = broken.iter().filter(|rule| rule.severity >= Severity::Quarantine).map(|rule| rule.rows.clone());
+    out.reduce(|one, other| &one | &other)
+}
+
+/// Set where a condition is false; unknown is not false.
+fn is_false(condition: &ArrayRef) -> BooleanBuffer {
+    match condition.as_boolean_opt() {
+        Some(condition) => only_valid(&!condition.values(), condition),
+        None => BooleanBuffer::new_unset(condition.len()),
+    }
+}
+
+fn is_true(condition: &BooleanArray) -> BooleanBuffer {
+    only_valid(condition.values(), condition)
+}
+
+fn only_valid(rows: &BooleanBuffer, of: &BooleanArray) -> BooleanBuffer {
+    match of.nulls() {
+        Some(nulls) => rows & nulls.inner(),
+        None => rows.clone(),
+    }
+}

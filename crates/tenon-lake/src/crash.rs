@@ -1,0 +1,96 @@
+//! What a crash leaves between the writes of a commit, and what becomes of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use tenon_core::AsOf;
+use tenon_core::fact::{DatasetCommitted, Payload};
+
+use crate::commit::Step;
+use crate::fixture::{Company, FLIGHTS, flights, specs};
+use crate::{LakeError, WriteOutcome};
+
+const ROWS: &str = "SELECT count(*) FROM flights";
+const QUARANTINED: &str = "SELECT count(*) FROM flights__quarantine";
+
+fn batch() -> arrow::array::RecordBatch {
+    flights(&[("a", None, Some(1)), ("b", None, Some(999)), ("c", None, None)])
+}
+
+/// A company in which a batch stopped after `step`.
+async fn stopped_after(step: Step) -> Company {
+    let company = Company::new().await;
+    *company.lake.inner.stop_after.lock() = Some(step);
+    let stopped = company.write("flights", "batch", batch()).await;
+    assert!(matches!(stopped, Err(LakeError::Interrupted(_))), "{stopped:?}");
+    assert_eq!(company.number(ROWS, AsOf::Latest).await, 0, "unsealed rows are not read");
+    assert_eq!(company.number(QUARANTINED, AsOf::Latest).await, 0);
+    company
+}
+
+async fn sealed(company: &Company) -> usize {
+    company.ledger.facts_of(&[DatasetCommitted::KIND], 0, 100).unwrap().len()
+}
+
+async fn all_is_there_once(company: &Company) {
+    assert_eq!(company.number(ROWS, AsOf::Latest).await, 2);
+    assert_eq!(company.number(QUARANTINED, AsOf::Latest).await, 1);
+    assert_eq!(sealed(company).await, 1);
+}
+
+#[tokio::test]
+async fn giving_the_batch_again_completes_it_wherever_it_stopped() {
+    for step in [Step::Encoded, Step::Quarantined, Step::Landed] {
+        for restart in [false, true] {
+            let mut company = stopped_after(step).await;
+            if restart {
+                company.reopen().await;
+            }
+            let outcome = company.write("flights", "batch", batch()).await.unwrap();
+            let was_landed = step == Step::Landed;
+            assert_eq!(matches!(outcome, WriteOutcome::Already(_)), was_landed, "{step:?}, restart {restart}");
+            all_is_there_once(&company).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_start_seals_what_had_landed_and_undoes_what_had_not() {
+    let mut company = stopped_after(Step::Landed).await;
+    company.reopen().await;
+    all_is_there_once(&company).await;
+
+    let mut company = stopped_after(Step::Quarantined).await;
+    company.reopen().await;
+    assert_eq!(sealed(&company).await, 0);
+    // Another batch must not bring the undone rows with it, in this start or a later one.
+    company.reopen().await;
+    company.committed("flights", "other", flights(&[("x", None, Some(998)), ("y", None, None)])).await;
+    assert_eq!(company.number(QUARANTINED, AsOf::Latest).await, 1);
+    company.committed("flights", "batch", batch()).await;
+    assert_eq!(company.number(ROWS, AsOf::Latest).await, 3);
+    assert_eq!(company.number(QUARANTINED, AsOf::Latest).await, 2);
+}
+
+#[tokio::test]
+async fn the_next_batch_settles_what_the_one_before_left() {
+    let company = stopped_after(Step::Quarantined).await;
+    company.committed("flights", "other", flights(&[("x", None, Some(998)), ("y", None, None)])).await;
+    assert_eq!(company.number(QUARANTINED, AsOf::Latest).await, 1);
+
+    let company = stopped_after(Step::Landed).await;
+    company.committed("flights", "other", flights(&[("y", None, None)])).await;
+    assert_eq!(sealed(&company).await, 2);
+    assert_eq!(company.number(ROWS, AsOf::Latest).await, 3);
+}
+
+#[tokio::test]
+async fn a_batch_without_good_rows_is_sealed_from_the_quarantines_commit() {
+    let mut company = Company::with(specs(&FLIGHTS.replace("60%", "100%"), &[])).await;
+    company.committed("flights", "good", flights(&[("a", None, None)])).await;
+    *company.lake.inner.stop_after.lock() = Some(Step::Quarantined);
+    let bad = || flights(&[("x", None, Some(999))]);
+    company.write("flights", "bad", bad()).await.unwrap_err();
+    company.reopen().await;
+    assert_eq!(sealed(&company).await, 2);
+    assert!(matches!(company.write("flights", "bad", bad()).await.unwrap(), WriteOutcome::Already(_)));
+    assert_eq!(company.number(QUARANTINED, AsOf::Latest).await, 1);
+}

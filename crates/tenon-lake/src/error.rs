@@ -1,0 +1,156 @@
+//! What can go wrong in the lake.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use deltalake::DeltaTableError;
+use tenon_core::spec::closest;
+use tenon_ledger::LedgerError;
+use tenon_query::QueryError;
+
+/// Why the lake could not do something. What a batch does wrong is no error: it is quarantined or refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// There is no such dataset.
+    #[error("there is no dataset `{dataset}`{}", near.as_ref().map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default())]
+    NoDataset {
+        /// The name as given.
+        dataset: String,
+        /// The dataset that was probably meant.
+        near: Option<String>,
+    },
+    /// A view takes no rows: it is computed.
+    #[error("`{0}` is a view over other datasets and takes no rows: write to those")]
+    View(String),
+    /// Views that are made of each other.
+    #[error("these views are made of each other: {}", .0.join(" -> "))]
+    ViewCycle(Vec<String>),
+    /// A contract that cannot be followed.
+    #[error("the contract of `{dataset}` cannot be followed: {what}")]
+    Contract {
+        /// The dataset.
+        dataset: String,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// A query that has no answer.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// A version number where several tables are read.
+    #[error("a version belongs to one table, and this query reads {}: give a moment instead", .0.join(", "))]
+    VersionOfMany(Vec<String>),
+    /// A version that a table does not have.
+    #[error("`{table}` has no version {version}{}", newest.map(|newest| format!(": the newest is {newest}")).unwrap_or_default())]
+    NoVersion {
+        /// The table.
+        table: String,
+        /// The version asked for.
+        version: u64,
+        /// The newest there is.
+        newest: Option<u64>,
+    },
+    /// The disk is full; what was being written is not part of any table.
+    #[error("no space left on the disk of table `{table}`: nothing of this batch has landed; free some space and give it again")]
+    DiskFull {
+        /// The table.
+        table: String,
+    },
+    /// Another program changed a table in a way that appending cannot follow.
+    #[error("another program changed the schema of table `{table}` at version {version}: start again to take it over")]
+    ChangedElsewhere {
+        /// The table.
+        table: String,
+        /// The version that did.
+        version: u64,
+    },
+    /// Rows that a table cannot hold.
+    #[error("rows do not fit table `{table}`: {what}")]
+    Misfit {
+        /// The table.
+        table: String,
+        /// Which column, and why.
+        what: String,
+    },
+    /// A table's files.
+    #[error("table `{table}` cannot be {doing}")]
+    Table {
+        /// The table.
+        table: String,
+        /// `read` or `written`.
+        doing: &'static str,
+        /// What the storage says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A file that was to be written for the caller.
+    #[error("`{}` cannot be written", path.display())]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A fault of the program itself, such as a task that was cut off.
+    #[error("an internal step of the lake ended early: {0}")]
+    Interrupted(String),
+}
+
+impl LakeError {
+    pub(crate) fn no_dataset<'a>(dataset: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        Self::NoDataset { dataset: dataset.to_owned(), near: closest(dataset, known).map(str::to_owned) }
+    }
+
+    pub(crate) fn contract(dataset: &str, what: impl Into<String>) -> Self {
+        Self::Contract { dataset: dataset.to_owned(), what: what.into() }
+    }
+
+    pub(crate) fn read(table: &str, source: DeltaTableError) -> Self {
+        Self::Table { table: table.to_owned(), doing: "read", source: Box::new(source) }
+    }
+
+    /// An error while writing; a full disk, however deep in the chain, gets its own words.
+    pub(crate) fn written(table: &str, source: impl Error + Send + Sync + 'static) -> Self {
+        if is_disk_full(&source) {
+            Self::DiskFull { table: table.to_owned() }
+        } else {
+            Self::Table { table: table.to_owned(), doing: "written", source: Box::new(source) }
+        }
+    }
+}
+
+/// Whether the cause of an error is a full disk (or a quota that is used up).
+pub(crate) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            if matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                return true;
+            }
+            // `io::Error::source` skips the error that it wraps itself.
+            if io.get_ref().is_some_and(|inner| is_disk_full(inner)) {
+                return true;
+            }
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_found_however_deep_it_lies() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let wrapped = deltalake::ObjectStoreError::Generic { store: "LocalFileSystem", source: Box::new(full()) };
+        let deep = DeltaTableError::ObjectStore { source: wrapped };
+        assert!(matches!(LakeError::written("flights", deep), LakeError::DiskFull { .. }));
+        assert!(matches!(LakeError::written("flights", io::Error::other(full())), LakeError::DiskFull { .. }));
+        let other = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(matches!(LakeError::written("flights", other), LakeError::Table { .. }));
+    }
+}

@@ -1,0 +1,318 @@
+//! The façade: what the rest of the program sees of the lake.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::prelude::SessionContext;
+use parking_lot::Mutex;
+use tenon_company::Catalog;
+use tenon_core::fact::{DatasetCommitted, DatasetRefused};
+use tenon_core::spec::{DatasetSpec, Resource};
+use tenon_core::{AsOf, Clock, DatasetName, Digest, Principal};
+use tenon_ledger::{DocsExt, Ledger};
+use tenon_query::RowsQuery;
+use url::Url;
+
+use crate::contract::{KeySet, Rules, Seen};
+use crate::projection::{COMMITS, TABLES, commits_of};
+use crate::table::{Slot, Table};
+use crate::{Checked, LakeError, QUARANTINE, TableCommit, TableState, quarantine_of};
+
+/// What all queries together may take of memory; beyond it they spill.
+const QUERY_MEMORY_BYTES: usize = 768 << 20;
+/// Below this many rows a batch is checked where it is, without a thread of its own.
+const ROWS_IN_PLACE: usize = 2_048;
+
+/// What a lake needs from outside.
+pub struct LakeOptions {
+    /// The folder with the tables.
+    pub root: PathBuf,
+    /// Where commits are sealed. It must hold [`crate::projection`].
+    pub ledger: Ledger,
+    /// The datasets.
+    pub catalog: Catalog,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The lake: every dataset's table, and the tables of the program itself. Cheap to clone.
+#[derive(Clone)]
+pub struct Lake {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    root: Url,
+    pub ledger: Ledger,
+    pub catalog: Catalog,
+    pub clock: Arc<dyn Clock>,
+    /// Limits and functions of every query; holds no tables.
+    pub session: SessionContext,
+    tables: Mutex<HashMap<String, Slot>>,
+    rules: Mutex<HashMap<DatasetName, Arc<Rules>>>,
+    /// Key sets by reference, with the versions that they were read from.
+    keys: Mutex<HashMap<String, (Vec<(String, u64)>, Arc<KeySet>)>>,
+    pub rows_queries: Mutex<HashMap<(String, String), Vec<(SchemaRef, Arc<RowsQuery>)>>>,
+    #[cfg(test)]
+    pub stop_after: Mutex<Option<crate::commit::Step>>,
+}
+
+/// Where a batch came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchSource {
+    /// For people: `data/flights/2013-01.parquet`, `push`.
+    pub name: String,
+    /// The digest of its bytes; a batch with the same dataset and digest is taken once.
+    pub digest: Digest,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone)]
+pub enum WriteOutcome {
+    /// It landed.
+    Committed {
+        /// The fact that seals it.
+        fact: DatasetCommitted,
+        /// The rows that landed, in the table's schema.
+        accepted: Vec<RecordBatch>,
+    },
+    /// It had landed before.
+    Already(DatasetCommitted),
+    /// It was refused whole.
+    Refused(DatasetRefused),
+}
+
+/// Checks the pieces of one batch: a key that a piece has taken is taken for the next.
+pub struct Checker {
+    lake: Lake,
+    dataset: DatasetName,
+    seen: Seen,
+}
+
+impl Lake {
+    /// Opens the lake and seals or undoes what a crash left unsealed.
+    ///
+    /// # Errors
+    /// [`LakeError`] when a table cannot be read.
+    pub async fn open(options: LakeOptions) -> Result<Self, LakeError> {
+        let LakeOptions { root, ledger, catalog, clock } = options;
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Table {
+            table: root.display().to_string(),
+            doing: "opened",
+            source,
+        };
+        std::fs::create_dir_all(&root).map_err(|error| failed(error.into()))?;
+        let absolute = std::path::absolute(&root).map_err(|error| failed(error.into()))?;
+        let url = Url::from_directory_path(&absolute).map_err(|()| failed("its path is no address".into()))?;
+        let session = tenon_query::session(QUERY_MEMORY_BYTES, &absolute.join("_spill"))?;
+        let lake = Self {
+            inner: Arc::new(Inner {
+                root: url,
+                ledger,
+                catalog,
+                clock,
+                session,
+                tables: Mutex::default(),
+                rules: Mutex::default(),
+                keys: Mutex::default(),
+                rows_queries: Mutex::default(),
+                #[cfg(test)]
+                stop_after: Mutex::default(),
+            }),
+        };
+        lake.settle_all().await?;
+        Ok(lake)
+    }
+
+    /// Seals or undoes what a crash left unsealed in the tables of datasets.
+    async fn settle_all(&self) -> Result<(), LakeError> {
+        let specs = self.inner.catalog.specs();
+        for (name, resource) in &specs.datasets {
+            if resource.spec.source.sql.is_some() {
+                continue;
+            }
+            for table in [name.to_string(), quarantine_of(name.as_str())] {
+                let sealed = self.sealed_version(&table)?;
+                if Table::goes_on(&self.inner.root, &table, &table, sealed).await? {
+                    self.settle(name).await?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a batch against the dataset's contract and commits it: rows that keep it to the table, rows that break it
+    /// to the quarantine, then the fact that seals both.
+    ///
+    /// # Errors
+    /// [`LakeError`] when nothing has landed; giving the batch again is safe.
+    pub async fn write(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        source: &BatchSource,
+        rows: Vec<RecordBatch>,
+    ) -> Result<WriteOutcome, LakeError> {
+        self.table_spec(dataset)?;
+        if let Some(sealed) = self.sealed_batch(dataset, source)? {
+            return Ok(WriteOutcome::Already(sealed));
+        }
+        let checked = self.check(dataset, &rows).await?;
+        drop(rows);
+        self.commit_checked(by, dataset, source, vec![checked]).await
+    }
+
+    /// Checks rows against the dataset's contract without committing anything: for rows that are used at once and
+    /// committed later, with others, by [`Lake::commit_checked`].
+    ///
+    /// # Errors
+    /// [`LakeError::Contract`] when the contract cannot be followed.
+    pub async fn check(&self, dataset: &DatasetName, rows: &[RecordBatch]) -> Result<Checked, LakeError> {
+        self.checker(dataset).check(rows).await
+    }
+
+    /// A check of one batch that comes in pieces.
+    pub fn checker(&self, dataset: &DatasetName) -> Checker {
+        Checker { lake: self.clone(), dataset: dataset.clone(), seen: Seen::default() }
+    }
+
+    /// The fact that sealed this batch, where it landed before.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn sealed_batch(
+        &self,
+        dataset: &DatasetName,
+        source: &BatchSource,
+    ) -> Result<Option<DatasetCommitted>, LakeError> {
+        self.sealed_operation(crate::commit::batch_operation(dataset, source))
+    }
+
+    /// All tables with a sealed version, in the order of their names.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn list(&self) -> Result<Vec<TableState>, LakeError> {
+        let states: Vec<(String, TableState)> = self.inner.ledger.docs().list(TABLES, "")?;
+        Ok(states.into_iter().map(|(_, state)| state).collect())
+    }
+
+    /// A table as it stands; none before its first sealed version.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn state(&self, table: &str) -> Result<Option<TableState>, LakeError> {
+        Ok(self.inner.ledger.docs().read(TABLES, table)?)
+    }
+
+    /// The sealed versions of a table, oldest first.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn history(&self, table: &str) -> Result<Vec<TableCommit>, LakeError> {
+        let commits: Vec<(String, TableCommit)> = self.inner.ledger.docs().list(COMMITS, &commits_of(table))?;
+        Ok(commits.into_iter().map(|(_, commit)| commit).collect())
+    }
+
+    pub(crate) fn sealed_version(&self, table: &str) -> Result<Option<u64>, LakeError> {
+        Ok(self.state(table)?.map(|state| state.newest.version))
+    }
+
+    /// The declaration of a dataset that holds rows.
+    pub(crate) fn table_spec(&self, dataset: &DatasetName) -> Result<Resource<DatasetSpec>, LakeError> {
+        let specs = self.inner.catalog.specs();
+        let Some(resource) = specs.datasets.get(dataset) else {
+            return Err(LakeError::no_dataset(dataset.as_str(), specs.datasets.keys().map(DatasetName::as_str)));
+        };
+        if resource.spec.source.sql.is_some() { Err(LakeError::View(dataset.to_string())) } else { Ok(resource.clone()) }
+    }
+
+    /// The dataset's contract, compiled once for each time that it changes.
+    pub(crate) fn rules(&self, dataset: &DatasetName) -> Result<Arc<Rules>, LakeError> {
+        let resource = self.table_spec(dataset)?;
+        if let Some(rules) = self.inner.rules.lock().get(dataset).filter(|rules| rules.spec == resource.spec) {
+            return Ok(Arc::clone(rules));
+        }
+        let rules = Arc::new(Rules::compile(&self.inner.session, dataset.as_str(), &resource.spec)?);
+        self.inner.rules.lock().insert(dataset.clone(), Arc::clone(&rules));
+        Ok(rules)
+    }
+
+    /// The table of that name, opened once.
+    pub(crate) async fn table(&self, name: &str) -> Result<Arc<Table>, LakeError> {
+        let slot = Arc::clone(self.inner.tables.lock().entry(name.to_owned()).or_default());
+        let table = slot.get_or_try_init(|| async {
+            let sealed = self.sealed_version(name)?;
+            Table::open(&self.inner.root, &self.folder(name), name, sealed).await.map(Arc::new)
+        });
+        Ok(Arc::clone(table.await?))
+    }
+
+    /// The folder of a table: datasets under their own name, the program's tables behind a `_`.
+    fn folder(&self, table: &str) -> String {
+        let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
+        let is_dataset = self.inner.catalog.specs().datasets.keys().any(|name| name.as_str() == dataset);
+        if is_dataset { table.to_owned() } else { format!("_{table}") }
+    }
+
+    /// The values that a reference allows, read once for each version of the dataset that holds them.
+    async fn key_set(&self, reference: &str) -> Result<Arc<KeySet>, LakeError> {
+        let (dataset, column) = reference.split_once('.').unwrap_or((reference, ""));
+        let sql = format!("SELECT \"{column}\" FROM \"{dataset}\" WHERE \"{column}\" IS NOT NULL");
+        let mut versions = Vec::new();
+        for table in self.tables_of(&sql).await? {
+            if let Some(version) = self.version(&table, AsOf::Latest).await? {
+                versions.push((table, version));
+            }
+        }
+        if let Some((_, known)) = self.inner.keys.lock().get(reference).filter(|(read, _)| *read == versions) {
+            return Ok(Arc::clone(known));
+        }
+        let rows = self.query(&sql, AsOf::Latest).await?;
+        let failed = |error: arrow::error::ArrowError| LakeError::contract(dataset, format!("`{reference}`: {error}"));
+        let known = Arc::new(KeySet::of(rows.iter().map(|batch| batch.column(0))).map_err(failed)?);
+        self.inner.keys.lock().insert(reference.to_owned(), (versions, Arc::clone(&known)));
+        Ok(known)
+    }
+}
+
+impl Checker {
+    /// Checks the next piece.
+    ///
+    /// # Errors
+    /// [`LakeError::Contract`] when the contract cannot be followed.
+    pub async fn check(&mut self, rows: &[RecordBatch]) -> Result<Checked, LakeError> {
+        let rules = self.lake.rules(&self.dataset)?;
+        let mut references = HashMap::new();
+        for reference in rules.references() {
+            references.insert(reference.to_owned(), self.lake.key_set(reference).await?);
+        }
+        let dataset = self.dataset.to_string();
+        let misfit = |error: arrow::error::ArrowError| LakeError::Misfit { table: dataset, what: error.to_string() };
+        let rows = match rows {
+            [one] => one.clone(),
+            [] => RecordBatch::new_empty(Arc::clone(&rules.schema)),
+            [first, ..] => match concat_batches(first.schema_ref(), rows) {
+                Ok(rows) => rows,
+                Err(error) => return Err(misfit(error)),
+            },
+        };
+        if rows.num_rows() < ROWS_IN_PLACE {
+            return rules.check(&rows, &references, &mut self.seen).map_err(misfit);
+        }
+        let mut seen = std::mem::take(&mut self.seen);
+        let work = move || {
+            let checked = rules.check(&rows, &references, &mut seen);
+            (checked, seen)
+        };
+        let (checked, seen) =
+            tokio::task::spawn_blocking(work).await.map_err(|error| LakeError::Interrupted(error.to_string()))?;
+        self.seen = seen;
+        checked.map_err(misfit)
+    }
+}

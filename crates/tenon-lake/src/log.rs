@@ -1,0 +1,211 @@
+//! What a commit says in a Delta log: the actions of the protocol, reader version 1 and writer version 2, as JSON lines.
+//! <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#actions>
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tenon_core::fact::DatasetCommitted;
+use tenon_core::id::OperationId;
+use tenon_core::{PodName, Principal, Timestamp};
+
+/// What a commit carries for the one who finds it unsealed: enough to append the fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    /// The operation that the commit belongs to.
+    pub operation: OperationId,
+    /// The fact that seals it, where this commit is the operation's last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+}
+
+/// The fact that seals a commit, before it is one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seal {
+    pub by: Principal,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodName>,
+    pub fact: DatasetCommitted,
+}
+
+/// A data file that a commit adds or removes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DataFile {
+    /// Its path from the table's folder.
+    pub path: String,
+    pub bytes: usize,
+    /// Delta's statistics in JSON.
+    pub stats: String,
+}
+
+pub(crate) fn protocol() -> Value {
+    json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}})
+}
+
+/// The table's schema. `id` names the table for ever.
+pub(crate) fn metadata(id: &str, table: &str, schema: &Schema, at: Timestamp) -> Result<Value, String> {
+    Ok(json!({"metaData": {
+        "id": id,
+        "name": table,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": struct_type(schema.fields())?.to_string(),
+        "partitionColumns": [],
+        "createdTime": at.as_millis(),
+        "configuration": {},
+    }}))
+}
+
+pub(crate) fn add(file: &DataFile, at: Timestamp) -> Value {
+    json!({"add": {
+        "path": file.path,
+        "partitionValues": {},
+        "size": file.bytes,
+        "modificationTime": at.as_millis(),
+        "dataChange": true,
+        "stats": file.stats,
+    }})
+}
+
+pub(crate) fn remove(path: &str, at: Timestamp) -> Value {
+    json!({"remove": {"path": path, "deletionTimestamp": at.as_millis(), "dataChange": true}})
+}
+
+pub(crate) fn commit_info(at: Timestamp, operation: &str, note: &Note) -> Value {
+    let note = serde_json::to_string(note).unwrap_or_default();
+    json!({"commitInfo": {
+        "timestamp": at.as_millis(),
+        "operation": operation,
+        "operationParameters": {"mode": "Append", "partitionBy": "[]"},
+        "isBlindAppend": operation == "WRITE",
+        "engineInfo": concat!("tenon/", env!("CARGO_PKG_VERSION")),
+        "userMetadata": note,
+    }})
+}
+
+/// The bytes of a log entry.
+pub(crate) fn entry(actions: &[Value]) -> Vec<u8> {
+    let lines: Vec<String> = actions.iter().map(Value::to_string).collect();
+    lines.join("\n").into_bytes()
+}
+
+/// What matters here of a log entry that was written before, by this program or another.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// The note, where this program wrote it.
+    pub note: Option<Note>,
+    /// The files that it added.
+    pub added: Vec<String>,
+    /// Whether it changes the schema or the protocol.
+    pub changes_table: bool,
+}
+
+impl Entry {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        let mut entry = Self::default();
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let Ok(action) = serde_json::from_slice::<BTreeMap<String, Value>>(line) else { continue };
+            for (kind, action) in &action {
+                match kind.as_str() {
+                    "commitInfo" => {
+                        let note = action.get("userMetadata").and_then(Value::as_str);
+                        entry.note = note.and_then(|note| serde_json::from_str(note).ok());
+                    }
+                    "add" => entry.added.extend(action.get("path").and_then(Value::as_str).map(str::to_owned)),
+                    "metaData" | "protocol" => entry.changes_table = true,
+                    _ => {}
+                }
+            }
+        }
+        entry
+    }
+}
+
+fn struct_type(fields: &Fields) -> Result<Value, String> {
+    let field = |field: &Arc<Field>| {
+        Ok(json!({
+            "name": field.name(),
+            "type": delta_type(field)?,
+            "nullable": field.is_nullable(),
+            "metadata": {},
+        }))
+    };
+    let fields = fields.iter().map(field).collect::<Result<Vec<_>, String>>()?;
+    Ok(json!({"type": "struct", "fields": fields}))
+}
+
+fn delta_type(field: &Field) -> Result<Value, String> {
+    Ok(match field.data_type() {
+        DataType::Boolean => json!("boolean"),
+        DataType::Int8 => json!("byte"),
+        DataType::Int16 => json!("short"),
+        DataType::Int32 => json!("integer"),
+        DataType::Int64 => json!("long"),
+        DataType::Float32 => json!("float"),
+        DataType::Float64 => json!("double"),
+        DataType::Utf8 => json!("string"),
+        DataType::Binary => json!("binary"),
+        DataType::Date32 => json!("date"),
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => json!("timestamp"),
+        DataType::List(element) => json!({
+            "type": "array",
+            "elementType": delta_type(element)?,
+            "containsNull": element.is_nullable(),
+        }),
+        DataType::Struct(fields) => struct_type(fields)?,
+        other => return Err(format!("`{}` is of type {other}, which no table holds", field.name())),
+    })
+}
+
+/// The type in which a table holds values of `kind`: text as UTF-8, moments as microseconds in UTC.
+pub(crate) fn stored_type(kind: &DataType) -> DataType {
+    match kind {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary | DataType::FixedSizeBinary(_) => DataType::Binary,
+        DataType::Timestamp(..) => utc(),
+        DataType::Date64 => DataType::Date32,
+        DataType::Dictionary(_, values) => stored_type(values),
+        DataType::LargeList(field) | DataType::List(field) | DataType::FixedSizeList(field, _) => {
+            DataType::List(stored_field(field))
+        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(stored_field).collect()),
+        other => other.clone(),
+    }
+}
+
+pub(crate) fn stored_field(field: &Arc<Field>) -> Arc<Field> {
+    Arc::new(Field::new(field.name(), stored_type(field.data_type()), field.is_nullable()))
+}
+
+/// The type of a moment.
+pub(crate) fn utc() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_entry_reads_back_what_its_writer_noted() {
+        let note = Note { operation: OperationId::derive(&["x"]), seal: None };
+        let file = DataFile { path: "part-1.parquet".into(), bytes: 7, stats: "{\"numRecords\":1}".into() };
+        let at = Timestamp::from_micros(1_000_000);
+        let bytes = entry(&[protocol(), add(&file, at), commit_info(at, "WRITE", &note)]);
+        let read = Entry::parse(&bytes);
+        assert_eq!(read.note, Some(note));
+        assert_eq!(read.added, ["part-1.parquet"]);
+        assert!(read.changes_table);
+        let foreign = Entry::parse(b"{\"commitInfo\":{\"operation\":\"OPTIMIZE\"}}\n{\"add\":{\"path\":\"b\"}}");
+        assert!(foreign.note.is_none() && !foreign.changes_table);
+    }
+
+    #[test]
+    fn types_that_a_table_cannot_hold_are_named() {
+        let schema = Schema::new(vec![Field::new("n", DataType::UInt64, true)]);
+        let error = metadata("id", "t", &schema, Timestamp::from_micros(0)).unwrap_err();
+        assert_eq!(error, "`n` is of type UInt64, which no table holds");
+    }
+}

@@ -1,0 +1,296 @@
+//! Reading: which tables a query means, at which versions, and the answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
+use datafusion::common::TableReference;
+use datafusion::prelude::SessionContext;
+use futures::{FutureExt, StreamExt};
+use parquet::arrow::ArrowWriter;
+use tenon_core::{AsOf, DatasetName};
+use tenon_query::{QueryError, RowsQuery, empty_table, fresh, register_view};
+
+use crate::contract::contract_schema;
+use crate::encode::properties;
+use crate::{Lake, LakeError, QUARANTINE, quarantine_schema};
+
+/// Prepared queries over handed-in rows beyond this number are forgotten and planned anew.
+const PREPARED: usize = 512;
+
+/// What a query reads, with its views opened up.
+#[derive(Debug, Default)]
+struct Reads {
+    tables: BTreeSet<String>,
+    /// Views before those that are made of them.
+    views: Vec<(String, String)>,
+}
+
+impl Lake {
+    /// SQL over all datasets, their quarantines (`flights__quarantine`) and the program's tables, as of a moment or
+    /// version. A table that had no commit by then is empty.
+    ///
+    /// # Errors
+    /// [`LakeError::Query`] says what is wrong with the query; [`LakeError::VersionOfMany`] and [`LakeError::NoVersion`].
+    pub async fn query(&self, sql: &str, as_of: AsOf) -> Result<Vec<RecordBatch>, LakeError> {
+        let reads = self.reads(sql)?;
+        let session = self.session_at(&reads, as_of).await?;
+        Ok(tenon_query::run(&session, sql).await?)
+    }
+
+    /// The same at exact versions of the tables that are named (what a training set pinned); others are not visible.
+    /// The answer is the same for ever, so that functions like `now()` are refused.
+    ///
+    /// # Errors
+    /// As [`Lake::query`].
+    pub async fn query_at(&self, sql: &str, tables: &[(String, u64)]) -> Result<Vec<RecordBatch>, LakeError> {
+        let reads = self.reads(sql)?;
+        let pinned: BTreeMap<&str, u64> = tables.iter().map(|(table, version)| (table.as_str(), *version)).collect();
+        let session = fresh(&self.inner.session);
+        for table in &reads.tables {
+            let known = || pinned.keys().map(|table| (*table).to_owned()).collect();
+            let version = *pinned.get(table.as_str()).ok_or_else(|| QueryError::no_table(table, known()))?;
+            let provider = self.provider(&session, table, Some(version)).await?;
+            register(&session, table, provider)?;
+        }
+        register_views(&session, &reads).await?;
+        Ok(tenon_query::run_repeatable(&session, sql).await?)
+    }
+
+    /// The tables that a query reads, views resolved down to them, in alphabetical order.
+    ///
+    /// # Errors
+    /// As [`Lake::query`].
+    #[expect(clippy::unused_async, reason = "a catalog behind the network will be asked here")]
+    pub async fn tables_of(&self, sql: &str) -> Result<Vec<String>, LakeError> {
+        Ok(self.reads(sql)?.tables.into_iter().collect())
+    }
+
+    /// A query over given rows that stand in for one dataset; nothing else is visible. For streaming a feature view's
+    /// source: it is planned once for each schema, and takes microseconds where it only selects and computes.
+    ///
+    /// # Errors
+    /// [`LakeError::Query`].
+    pub async fn query_over(
+        &self,
+        sql: &str,
+        dataset: &str,
+        rows: &[RecordBatch],
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let schema = match rows.first() {
+            Some(batch) => batch.schema(),
+            None => self.schema(dataset).await?,
+        };
+        let query = self.rows_query(sql, dataset, schema).await?;
+        Ok(query.run(rows).await?)
+    }
+
+    /// The query behind [`Lake::query_over`], planned for rows of one schema.
+    ///
+    /// # Errors
+    /// [`LakeError::Query`].
+    pub async fn rows_query(
+        &self,
+        sql: &str,
+        dataset: &str,
+        schema: SchemaRef,
+    ) -> Result<Arc<RowsQuery>, LakeError> {
+        let key = (sql.to_owned(), dataset.to_owned());
+        let is_for = |known: &SchemaRef| Arc::ptr_eq(known, &schema) || *known == schema;
+        if let Some(known) = self.inner.rows_queries.lock().get(&key)
+            && let Some((_, query)) = known.iter().find(|(known, _)| is_for(known))
+        {
+            return Ok(Arc::clone(query));
+        }
+        let query = Arc::new(RowsQuery::plan(&self.inner.session, sql, dataset, Arc::clone(&schema)).await?);
+        let mut prepared = self.inner.rows_queries.lock();
+        if prepared.len() >= PREPARED {
+            prepared.clear();
+        }
+        prepared.entry(key).or_default().push((schema, Arc::clone(&query)));
+        Ok(query)
+    }
+
+    /// The schema of a dataset (a view's is planned from its SQL), a quarantine, or a table of the program.
+    ///
+    /// # Errors
+    /// [`LakeError::Query`] when there is no such table.
+    pub async fn schema(&self, dataset: &str) -> Result<SchemaRef, LakeError> {
+        let sql = format!("SELECT * FROM \"{dataset}\"");
+        let reads = self.reads(&sql)?;
+        if reads.views.is_empty()
+            && let Some(schema) = self.declared_schema(dataset)
+        {
+            return Ok(schema);
+        }
+        let session = self.session_at(&reads, AsOf::Latest).await?;
+        Ok(tenon_query::schema(&session, &sql).await?)
+    }
+
+    /// The newest version of a table at or before `as_of`; none when it has no commit by then. Of the program's own
+    /// tables the newest is the newest written, sealed or not.
+    ///
+    /// # Errors
+    /// [`LakeError::NoVersion`] for a version that the table does not have.
+    pub async fn version(&self, table: &str, as_of: AsOf) -> Result<Option<u64>, LakeError> {
+        match as_of {
+            AsOf::Latest if self.declared_schema(table).is_some() => self.sealed_version(table),
+            AsOf::Latest => Ok(self.table(table).await?.head.lock().await.version),
+            AsOf::Version(version) => {
+                let newest = self.version(table, AsOf::Latest).boxed().await?;
+                if newest.is_some_and(|newest| version <= newest) {
+                    Ok(Some(version))
+                } else {
+                    Err(LakeError::NoVersion { table: table.to_owned(), version, newest })
+                }
+            }
+            AsOf::Time(moment) => {
+                let history = self.history(table)?;
+                let by_then = history.partition_point(|commit| commit.at <= moment);
+                Ok(history[..by_then].last().map(|commit| commit.version))
+            }
+        }
+    }
+
+    /// Writes a snapshot as one Parquet file, whole or not at all. Returns rows written.
+    ///
+    /// # Errors
+    /// [`LakeError::Export`] when the file cannot be written; otherwise as [`Lake::query`].
+    pub async fn export(&self, table: &str, as_of: AsOf, to: &Path) -> Result<u64, LakeError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Export { path: to.to_owned(), source };
+        let sql = format!("SELECT * FROM \"{table}\"");
+        let reads = self.reads(&sql)?;
+        let session = self.session_at(&reads, as_of).await?;
+        let mut rows = tenon_query::stream(&session, &sql).await?;
+        let mut part = to.as_os_str().to_owned();
+        part.push(".part");
+        let part = Path::new(&part);
+        let write = async {
+            let file = fs::File::create(part).map_err(|error| failed(error.into()))?;
+            let mut writer =
+                ArrowWriter::try_new(file, rows.schema(), Some(properties())).map_err(|error| failed(error.into()))?;
+            let mut written = 0;
+            while let Some(batch) = rows.next().await {
+                let batch = batch.map_err(QueryError::from)?;
+                written += batch.num_rows() as u64;
+                writer.write(&batch).map_err(|error| failed(error.into()))?;
+            }
+            let file = writer.into_inner().map_err(|error| failed(error.into()))?;
+            file.sync_all().map_err(|error| failed(error.into()))?;
+            fs::rename(part, to).map_err(|error| failed(error.into()))?;
+            Ok(written)
+        };
+        let written = write.await;
+        if written.is_err() {
+            fs::remove_file(part).ok();
+        }
+        written
+    }
+
+    /// What a query reads, with views opened up.
+    fn reads(&self, sql: &str) -> Result<Reads, LakeError> {
+        let mut reads = Reads::default();
+        self.add_reads(sql, &mut Vec::new(), &mut reads)?;
+        Ok(reads)
+    }
+
+    fn add_reads(&self, sql: &str, within: &mut Vec<String>, reads: &mut Reads) -> Result<(), LakeError> {
+        let specs = self.inner.catalog.specs();
+        for table in tenon_query::tables(&self.inner.session, sql)? {
+            let dataset = DatasetName::new(table.as_str()).ok();
+            let dataset = dataset.and_then(|name| specs.datasets.get(&name));
+            let Some(view) = dataset.and_then(|dataset| dataset.spec.source.sql.as_deref()) else {
+                reads.tables.insert(table);
+                continue;
+            };
+            let cycle = within.iter().position(|outer| *outer == table);
+            within.push(table.clone());
+            if let Some(start) = cycle {
+                return Err(LakeError::ViewCycle(within.split_off(start)));
+            }
+            if !reads.views.iter().any(|(known, _)| *known == table) {
+                self.add_reads(view, within, reads)?;
+                reads.views.push((table, view.to_owned()));
+            }
+            within.pop();
+        }
+        Ok(())
+    }
+
+    async fn session_at(&self, reads: &Reads, as_of: AsOf) -> Result<SessionContext, LakeError> {
+        if matches!(as_of, AsOf::Version(_)) && reads.tables.len() > 1 {
+            return Err(LakeError::VersionOfMany(reads.tables.iter().cloned().collect()));
+        }
+        let session = fresh(&self.inner.session);
+        for table in &reads.tables {
+            let version = self.version(table, as_of).await?;
+            let provider = self.provider(&session, table, version).await?;
+            register(&session, table, provider)?;
+        }
+        register_views(&session, reads).await?;
+        Ok(session)
+    }
+
+    /// A table at a version; without rows where it has none yet.
+    async fn provider(
+        &self,
+        session: &SessionContext,
+        table: &str,
+        version: Option<u64>,
+    ) -> Result<Arc<dyn TableProvider>, LakeError> {
+        let declared = self.declared_schema(table);
+        let handle = self.table(table).await?;
+        let (newest, held) = {
+            let head = handle.head.lock().await;
+            (head.version, head.schema.clone())
+        };
+        let Some(version) = version else {
+            return match declared.or(held) {
+                Some(schema) => Ok(empty_table(schema)?),
+                None => Err(QueryError::no_table(table, self.names()?).into()),
+            };
+        };
+        if newest.is_none_or(|newest| version > newest) {
+            return Err(LakeError::NoVersion { table: table.to_owned(), version, newest });
+        }
+        let snapshot = handle.at(version).await?;
+        let state = Arc::new(session.state());
+        snapshot.update_datafusion_session(state.as_ref()).map_err(|error| LakeError::read(table, error))?;
+        Ok(snapshot.table_provider().with_session(state).await.map_err(QueryError::from)?)
+    }
+
+    /// The schema that a dataset's contract, or that of its quarantine, declares.
+    fn declared_schema(&self, table: &str) -> Option<SchemaRef> {
+        let specs = self.inner.catalog.specs();
+        let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
+        let spec = &specs.datasets.get(&DatasetName::new(dataset).ok()?)?.spec;
+        if spec.source.sql.is_some() {
+            return None;
+        }
+        Some(if dataset == table { Arc::new(contract_schema(&spec.contract)) } else { quarantine_schema() })
+    }
+
+    /// The names that a query may use.
+    fn names(&self) -> Result<Vec<String>, LakeError> {
+        let specs = self.inner.catalog.specs();
+        let mut names: BTreeSet<String> = specs.datasets.keys().map(ToString::to_string).collect();
+        names.extend(self.list()?.into_iter().map(|state| state.newest.table));
+        Ok(names.into_iter().collect())
+    }
+}
+
+fn register(session: &SessionContext, table: &str, provider: Arc<dyn TableProvider>) -> Result<(), QueryError> {
+    session.register_table(TableReference::bare(table), provider)?;
+    Ok(())
+}
+
+async fn register_views(session: &SessionContext, reads: &Reads) -> Result<(), QueryError> {
+    for (name, sql) in &reads.views {
+        register_view(session, name, sql).await?;
+    }
+    Ok(())
+}

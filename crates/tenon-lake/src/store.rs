@@ -1,0 +1,133 @@
+//! Where a table's files are, and what it takes to have written one.
+//!
+//! On local disk a file is written beside its place, synced and then moved or linked there, so that a log entry is
+//! either whole and durable or not there; an entry that exists is never replaced. Object stores give both by themselves.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use deltalake::kernel::transaction::TransactionError;
+use deltalake::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, logstore_for};
+use deltalake::{ObjectStoreError, Path as StorePath};
+use object_store::ObjectStoreExt as _;
+use tenon_core::id::OperationId;
+use url::Url;
+
+use crate::LakeError;
+
+/// The folder of one table.
+#[derive(Clone)]
+pub(crate) struct Store {
+    table: Arc<str>,
+    url: Url,
+    log: LogStoreRef,
+    local: Option<PathBuf>,
+}
+
+impl Store {
+    /// The folder of `table` below `root`, which is made with the first file.
+    pub(crate) fn open(root: &Url, folder: &str, table: &str) -> Result<Self, LakeError> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| LakeError::Table {
+            table: table.to_owned(),
+            doing: "opened",
+            source: error,
+        };
+        let url = root.join(&format!("{folder}/")).map_err(|error| failed(error.into()))?;
+        let local = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten();
+        let log = logstore_for(&url, StorageConfig::default()).map_err(|error| failed(error.into()))?;
+        Ok(Self { table: table.into(), url, log, local })
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(crate) fn log(&self) -> &LogStoreRef {
+        &self.log
+    }
+
+    /// Writes a data file. Durable once the entry that names it is.
+    pub(crate) async fn put_data(&self, name: &str, bytes: Vec<u8>) -> Result<(), LakeError> {
+        match &self.local {
+            Some(folder) => {
+                let (folder, path) = (folder.clone(), folder.join(name));
+                self.blocking(move || fs::create_dir_all(folder).and_then(|()| write_synced(&path, &bytes))).await
+            }
+            None => {
+                let put = self.log.object_store(None).put(&StorePath::from(name), bytes.into()).await;
+                put.map(drop).map_err(|error| LakeError::written(&self.table, error))
+            }
+        }
+    }
+
+    /// Removes a data file that no entry names; that it is gone already is fine.
+    pub(crate) async fn delete_data(&self, name: &str) -> Result<(), LakeError> {
+        match self.log.object_store(None).delete(&StorePath::from(name)).await {
+            Ok(()) | Err(ObjectStoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(LakeError::written(&self.table, error)),
+        }
+    }
+
+    /// Writes a log entry; false when that version exists already. Durable when it returns.
+    pub(crate) async fn put_entry(&self, version: u64, bytes: Vec<u8>, operation: OperationId) -> Result<bool, LakeError> {
+        let Some(folder) = self.local.clone() else {
+            let put = self.log.write_commit_entry(version, CommitOrBytes::LogBytes(bytes.into()), operation.uuid());
+            return match put.await {
+                Ok(()) => Ok(true),
+                Err(TransactionError::VersionAlreadyExists(_)) => Ok(false),
+                Err(error) => Err(LakeError::written(&self.table, error)),
+            };
+        };
+        self.blocking(move || {
+            let log = folder.join("_delta_log");
+            fs::create_dir_all(&log)?;
+            let staged = log.join(format!("_{operation}.json.tmp"));
+            write_synced(&staged, &bytes)?;
+            let linked = fs::hard_link(&staged, log.join(format!("{version:020}.json")));
+            // The staged name means nothing to a reader of the log; it may stay behind.
+            fs::remove_file(&staged).ok();
+            match linked {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            sync_folder(&log)?;
+            sync_folder(&folder)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// A log entry's bytes; none when there is no such version.
+    pub(crate) async fn entry(&self, version: u64) -> Result<Option<Vec<u8>>, LakeError> {
+        let read = self.log.read_commit_entry(version).await.map_err(|error| LakeError::read(&self.table, error))?;
+        Ok(read.map(|bytes| bytes.to_vec()))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, LakeError> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| LakeError::Interrupted(error.to_string()))?
+            .map_err(|error| LakeError::written(&self.table, error))
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    };
+    write().inspect_err(|_| {
+        // Half a file helps nobody, and on a full disk its space does.
+        fs::remove_file(path).ok();
+    })
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,7 @@
+//! The lake from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cost;
+mod fixture;
+mod read;
+mod write;

@@ -1,0 +1,307 @@
+//! The one thread that writes. Whatever waits when a commit begins shares it: its requests are applied one after the
+//! other, each whole or not at all, and answered when the commit is durable.
+//!
+//! The life of a fact: *queued* (a crash loses it, nobody was told otherwise) → *committed*, that is, in one transaction
+//! its bytes, its leaf in the tiles, the signed checkpoint that covers it, and every document that it changed →
+//! *answered*. There is no state between: after a crash the database holds all of a commit or nothing of it.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use tenon_core::id::OperationId;
+use tenon_core::{Clock, Digest, Fact, NewFact, Timestamp};
+use tokio::sync::{oneshot, watch};
+
+use crate::checkpoint::Checkpoint;
+use crate::docs::{Projection, fold};
+use crate::ledger::Appended;
+use crate::note::NoteSigner;
+use crate::rebuild::{RebuildReport, rebuild};
+use crate::store::{Store, stored};
+use crate::tiles::Edge;
+use crate::{LedgerError, canonical, merkle};
+
+/// Requests beyond these wait for the next commit, so that nobody waits long.
+const MAX_FACTS_IN_A_COMMIT: usize = 32_768;
+
+/// What the writer is asked to do.
+pub(crate) enum Work {
+    /// Append facts; their moments are set by the writer.
+    Append(Vec<Fact>),
+    /// Move a subscriber's cursor, and note a fact that it gave up on.
+    Advance { subscriber: String, next: u64, parked: Option<(u64, String)> },
+    /// Fold the documents anew.
+    Rebuild,
+}
+
+/// What came of it.
+pub(crate) enum Done {
+    Appended(Appended),
+    Advanced,
+    Rebuilt(RebuildReport),
+}
+
+pub(crate) struct Job {
+    pub work: Work,
+    pub answer: oneshot::Sender<Result<Done, LedgerError>>,
+}
+
+/// A fact that has no moment yet.
+pub(crate) fn draft(new: NewFact) -> Result<Fact, LedgerError> {
+    canonical::check(&new)?;
+    let NewFact { kind, version, by, pod, operation, body } = new;
+    Ok(Fact { kind, version, at: Timestamp::from_micros(0), by, pod, operation, body })
+}
+
+/// What the writer knows of the log, so that it need not ask.
+#[derive(Clone)]
+struct State {
+    edge: Edge,
+    last: Timestamp,
+}
+
+pub(crate) struct Writer {
+    store: Store,
+    signer: NoteSigner,
+    origin: String,
+    clock: Arc<dyn Clock>,
+    projections: Vec<Arc<dyn Projection>>,
+    /// Nothing after a failed commit: whether it took hold is the database's to say.
+    state: Option<State>,
+    size: watch::Sender<u64>,
+}
+
+impl Writer {
+    pub fn new(
+        store: Store,
+        signer: NoteSigner,
+        clock: Arc<dyn Clock>,
+        projections: Vec<Arc<dyn Projection>>,
+    ) -> Result<Self, LedgerError> {
+        let origin = store.origin()?;
+        let mut writer = Self { store, signer, origin, clock, projections, state: None, size: watch::Sender::new(0) };
+        let size = writer.state()?.edge.size();
+        writer.size.send_replace(size);
+        Ok(writer)
+    }
+
+    /// Runs the writer in a thread of its own, which keeps the lock until its last commit is done.
+    pub fn spawn(mut self, lock: File) -> Result<Handle, LedgerError> {
+        let (jobs, queue) = channel();
+        let size = self.size.subscribe();
+        let thread = std::thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || {
+            self.run(&queue);
+            drop(self);
+            drop(lock);
+        });
+        let thread = thread.map_err(LedgerError::io("start a thread for", "the ledger's writer"))?;
+        Ok(Handle { jobs: Some(jobs), size, thread: Some(thread) })
+    }
+
+    fn run(&mut self, queue: &Receiver<Job>) {
+        let mut waiting: Option<Job> = None;
+        while let Some(first) = waiting.take().or_else(|| queue.recv().ok()) {
+            let mut facts = first.work.facts();
+            let mut jobs = vec![first];
+            while let Ok(job) = queue.try_recv() {
+                facts += job.work.facts();
+                if facts > MAX_FACTS_IN_A_COMMIT {
+                    waiting = Some(job);
+                    break;
+                }
+                jobs.push(job);
+            }
+            self.commit(jobs);
+        }
+    }
+
+    /// Commits the jobs together; where that fails, each alone, so that each gets its own answer.
+    pub fn commit(&mut self, mut jobs: Vec<Job>) {
+        match self.try_commit(&mut jobs) {
+            Ok(outcomes) => {
+                for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                    let _ = job.answer.send(outcome);
+                }
+            }
+            Err(error) if jobs.len() == 1 => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a ledger commit failed");
+                for job in jobs.drain(..1) {
+                    let _ = job.answer.send(Err(error));
+                    return;
+                }
+            }
+            Err(_) => {
+                for job in jobs {
+                    self.commit(vec![job]);
+                }
+            }
+        }
+    }
+
+    fn try_commit(&mut self, jobs: &mut [Job]) -> Result<Vec<Result<Done, LedgerError>>, LedgerError> {
+        let mut next = self.state()?.clone();
+        let committed = self.transaction(jobs, &mut next);
+        match committed {
+            Ok(outcomes) => {
+                self.size.send_replace(next.edge.size());
+                self.state = Some(next);
+                Ok(outcomes)
+            }
+            Err(error) => {
+                self.store.rollback();
+                self.state = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        jobs: &mut [Job],
+        next: &mut State,
+    ) -> Result<Vec<Result<Done, LedgerError>>, LedgerError> {
+        self.store.begin()?;
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        let mut leaves = Vec::new();
+        for job in jobs {
+            let (last, count) = (next.last, leaves.len());
+            self.store.savepoint()?;
+            match self.perform(&mut job.work, next, &mut leaves) {
+                Ok(done) => {
+                    self.store.release()?;
+                    outcomes.push(Ok(done));
+                }
+                Err(error) if error.is_of_the_store() => return Err(error),
+                Err(error) => {
+                    self.store.back_to_savepoint()?;
+                    next.last = last;
+                    leaves.truncate(count);
+                    outcomes.push(Err(error));
+                }
+            }
+        }
+        if !leaves.is_empty() {
+            self.seal(&leaves, &mut next.edge)?;
+        }
+        self.store.commit()?;
+        Ok(outcomes)
+    }
+
+    fn perform(&mut self, work: &mut Work, next: &mut State, leaves: &mut Vec<Digest>) -> Result<Done, LedgerError> {
+        match work {
+            Work::Append(facts) => self.append(facts, next, leaves).map(Done::Appended),
+            Work::Advance { subscriber, next, parked } => {
+                if let Some((index, error)) = parked {
+                    self.store.park(subscriber, *index, error)?;
+                }
+                self.store.set_cursor(subscriber, *next)?;
+                Ok(Done::Advanced)
+            }
+            Work::Rebuild => rebuild(&self.store, &self.projections).map(Done::Rebuilt),
+        }
+    }
+
+    fn append(
+        &mut self,
+        facts: &mut [Fact],
+        next: &mut State,
+        leaves: &mut Vec<Digest>,
+    ) -> Result<Appended, LedgerError> {
+        let now = self.clock.now().max(next.last);
+        let before = next.edge.size();
+        let mut indices = Vec::with_capacity(facts.len());
+        for fact in facts {
+            let sealed = |operation: OperationId| self.store.sealed(&fact.kind, operation);
+            if let Some(index) = fact.operation.map(sealed).transpose()?.flatten() {
+                indices.push(index);
+                continue;
+            }
+            let index = before + leaves.len() as u64;
+            fact.at = now;
+            let bytes = canonical::to_bytes(fact)?;
+            self.store.insert_fact(index, fact, &bytes)?;
+            if !self.projections.is_empty() {
+                // Projections see the fact as it will be read back (canonical JSON writes 1.0 as 1), so that folding
+                // it now and folding it in a rebuild are the same.
+                fold(&self.projections, &mut self.store, &stored(index, &bytes)?)?;
+            }
+            leaves.push(merkle::leaf_hash(&bytes));
+            next.last = now;
+            indices.push(index);
+        }
+        Ok(Appended { indices, size: before + leaves.len() as u64 })
+    }
+
+    /// Adds leaves to the tree and signs it.
+    fn seal(&self, leaves: &[Digest], edge: &mut Edge) -> Result<(), LedgerError> {
+        let mut complete = Vec::new();
+        for leaf in leaves {
+            edge.push(*leaf, |level, number, hashes| complete.push((level, number, hashes.to_vec())));
+        }
+        for (level, number, hashes) in &complete {
+            self.store.put_tile(*level, *number, hashes)?;
+        }
+        for (level, number, hashes) in edge.partial() {
+            self.store.put_tile(level, number, hashes)?;
+        }
+        let checkpoint = Checkpoint { origin: self.origin.clone(), size: edge.size(), root: edge.root() };
+        self.store.put_checkpoint(edge.size(), &checkpoint.sign(&self.signer))
+    }
+
+    /// What the database says, checked against its newest checkpoint: a log that does not hold gets no more facts.
+    fn state(&mut self) -> Result<&State, LedgerError> {
+        if self.state.is_none() {
+            let size = self.store.size()?;
+            let (_, note) = self.store.checkpoint()?;
+            let checkpoint = Checkpoint::open(&note, &self.signer.verifier())?;
+            let gone = |level, number| LedgerError::Damaged(format!("tile {number} on level {level} is gone"));
+            let edge = Edge::load(size, |level, number| {
+                let tile = self.store.tile(level, number)?.ok_or_else(|| gone(level, number))?;
+                let fits = tile.len() == crate::tiles::width(level, number, size);
+                if fits { Ok(tile) } else { Err(gone(level, number)) }
+            })?;
+            if checkpoint.size != size || checkpoint.root != edge.root() {
+                let promised = checkpoint.size;
+                return Err(LedgerError::Damaged(format!(
+                    "its newest checkpoint commits to other facts ({promised} of them, {size} are stored)"
+                )));
+            }
+            let last = if size == 0 { None } else { self.store.moment(size - 1)? };
+            self.state = Some(State { edge, last: Timestamp::from_micros(last.unwrap_or(i64::MIN)) });
+        }
+        self.state.as_ref().ok_or(LedgerError::Closed)
+    }
+}
+
+impl Work {
+    fn facts(&self) -> usize {
+        if let Self::Append(facts) = self { facts.len() } else { 0 }
+    }
+}
+
+/// The way to the writer. Dropped, it waits for what is queued.
+pub(crate) struct Handle {
+    jobs: Option<Sender<Job>>,
+    pub size: watch::Receiver<u64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    pub async fn ask(&self, work: Work) -> Result<Done, LedgerError> {
+        let (answer, done) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(LedgerError::Closed)?;
+        jobs.send(Job { work, answer }).map_err(|_| LedgerError::Closed)?;
+        done.await.map_err(|_| LedgerError::Closed)?
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The seam between the two engines. Where ONNX Runtime is not installed, its half is not tested and says so.
+
+use prost::Message;
+use tenon_onnx::proto::{AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, attribute_type};
+use tenon_onnx::{OnnxError, Runtime, Session, Tensor};
+
+use crate::fixtures::{json, model, rows};
+
+/// `scaled_logistic` with one more operator behind the probabilities.
+fn followed_by(domain: &str, operator: &str) -> Vec<u8> {
+    let mut model = ModelProto::decode(model("scaled_logistic").as_slice()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let probabilities = graph.output[1].name.clone();
+    graph.output[1].name = "after".to_owned();
+    graph.node.push(NodeProto {
+        input: vec![probabilities],
+        output: vec!["after".to_owned()],
+        op_type: operator.to_owned(),
+        domain: domain.to_owned(),
+        attribute: if operator == "Elu" { vec![alpha()] } else { vec![] },
+        ..NodeProto::default()
+    });
+    if model.opset_import.iter().all(|opset| opset.domain() != "") {
+        model.opset_import.push(OperatorSetIdProto { domain: Some(String::new()), version: Some(15) });
+    }
+    model.encode_to_vec()
+}
+
+fn alpha() -> AttributeProto {
+    AttributeProto {
+        name: "alpha".to_owned(),
+        f: Some(1.0),
+        r#type: attribute_type::FLOAT,
+        ..AttributeProto::default()
+    }
+}
+
+#[test]
+fn an_unknown_operator_is_named() {
+    let error = Session::load(&followed_by("", "Elu"), None).unwrap_err();
+    assert!(matches!(error, OnnxError::Unsupported { .. }));
+    assert!(error.to_string().contains("`Elu`"), "{error}");
+    let error = Session::load(&followed_by("ai.onnx.ml", "ZipMap"), None).unwrap_err().to_string();
+    assert!(error.contains("zipmap=False"), "{error}");
+}
+
+/// One test, since a process loads the library once.
+#[test]
+fn the_runtime_runs_what_is_not_native() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let missing = Runtime::find(Some(&nowhere.path().join("libonnxruntime.so")), None).unwrap_err();
+    assert!(missing.to_string().contains("pip install onnxruntime"), "{missing}");
+    let fake = nowhere.path().join("libonnxruntime.so");
+    std::fs::write(&fake, "no library").unwrap();
+    assert!(matches!(Runtime::find(Some(&fake), None), Err(OnnxError::Runtime { .. })));
+
+    let runtime = match Runtime::find(None, None) {
+        Ok(runtime) => runtime,
+        Err(OnnxError::RuntimeMissing { .. }) => return,
+        Err(error) => panic!("{error}"),
+    };
+    assert!(Runtime::find(None, None).is_ok());
+    let known = Session::load(&model("scaled_logistic"), Some(&runtime)).unwrap();
+    assert!(matches!(known, Session::Native(_)));
+    let session = Session::load(&followed_by("", "Elu"), Some(&runtime)).unwrap();
+    assert!(matches!(session, Session::Runtime(_)));
+    assert_eq!(session.inputs(), known.inputs());
+
+    let input = rows("X", &json("scaled_logistic.json")["rows"]);
+    let (ours, theirs) = (known.run(&[input.clone()]).unwrap(), session.run(&[input]).unwrap());
+    assert_eq!(ours[0], theirs[0]);
+    for (a, b) in ours[1].as_f32().unwrap().iter().zip(theirs[1].as_f32().unwrap()) {
+        assert!((a - b).abs() < 1e-6);
+    }
+    let error = session.run(&[Tensor::matrix("X", vec![0.0; 5], 5).unwrap()]).unwrap_err();
+    assert!(matches!(error, OnnxError::Input { .. }));
+    assert!(runtime.load(b"\x3a\x00").is_err());
+}

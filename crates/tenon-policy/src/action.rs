@@ -1,0 +1,153 @@
+//! Everything that can be done.
+
+use std::fmt;
+
+/// Something that a principal does to a resource. Every verb of the command line and every route of a door is one of
+/// these; `schema.cedarschema` says to which kinds of resource each applies and which group it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Show what the company has declared and applied.
+    CompanyRead,
+    /// Take over one changed file of the company folder; the resource is what the file declares.
+    CompanyApply,
+    /// Show what a changed file would do.
+    SpecPlan,
+    /// Take a dataset's rows out, also as files.
+    DatasetRead,
+    /// Ask a dataset a question in SQL.
+    DatasetQuery,
+    /// Bring rows into a dataset.
+    DatasetWrite,
+    /// Read feature values, online or as of a moment.
+    FeatureRead,
+    /// Show a model's versions, and take their artifacts out.
+    ModelRead,
+    /// Train a version that exists once more, and compare.
+    ModelReproduce,
+    /// Train a new version.
+    ModelTrain,
+    /// Let a version through a gate that it failed.
+    GateWaive,
+    /// Send a first share of traffic to a new version.
+    RolloutStart,
+    /// Send more traffic to a version that is taking over.
+    RolloutAdvance,
+    /// Send traffic back to an earlier version: a rollback.
+    RolloutStop,
+    /// Ask for a decision by entity keys.
+    DeploymentDecide,
+    /// Ask for a bare prediction by feature values.
+    DeploymentInfer,
+    /// See one decision with its inputs and its reasons.
+    DecisionRead,
+    /// Tell what became of a decision.
+    OutcomeRecord,
+    /// Measure drift and quality.
+    MonitorMeasure,
+    /// Read and verify facts, checkpoints and proofs.
+    LedgerRead,
+    /// Take the whole log out.
+    LedgerExport,
+    /// Fold the projections anew from the facts.
+    LedgerRebuild,
+    /// Make a token.
+    TokenCreate,
+    /// Revoke a token.
+    TokenRevoke,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 24] = [
+        Self::CompanyRead,
+        Self::CompanyApply,
+        Self::SpecPlan,
+        Self::DatasetRead,
+        Self::DatasetQuery,
+        Self::DatasetWrite,
+        Self::FeatureRead,
+        Self::ModelRead,
+        Self::ModelReproduce,
+        Self::ModelTrain,
+        Self::GateWaive,
+        Self::RolloutStart,
+        Self::RolloutAdvance,
+        Self::RolloutStop,
+        Self::DeploymentDecide,
+        Self::DeploymentInfer,
+        Self::DecisionRead,
+        Self::OutcomeRecord,
+        Self::MonitorMeasure,
+        Self::LedgerRead,
+        Self::LedgerExport,
+        Self::LedgerRebuild,
+        Self::TokenCreate,
+        Self::TokenRevoke,
+    ];
+
+    /// Its name in policies and facts: `model.train`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CompanyRead => "company.read",
+            Self::CompanyApply => "company.apply",
+            Self::SpecPlan => "spec.plan",
+            Self::DatasetRead => "dataset.read",
+            Self::DatasetQuery => "dataset.query",
+            Self::DatasetWrite => "dataset.write",
+            Self::FeatureRead => "feature.read",
+            Self::ModelRead => "model.read",
+            Self::ModelReproduce => "model.reproduce",
+            Self::ModelTrain => "model.train",
+            Self::GateWaive => "gate.waive",
+            Self::RolloutStart => "rollout.start",
+            Self::RolloutAdvance => "rollout.advance",
+            Self::RolloutStop => "rollout.stop",
+            Self::DeploymentDecide => "deployment.decide",
+            Self::DeploymentInfer => "deployment.infer",
+            Self::DecisionRead => "decision.read",
+            Self::OutcomeRecord => "outcome.record",
+            Self::MonitorMeasure => "monitor.measure",
+            Self::LedgerRead => "ledger.read",
+            Self::LedgerExport => "ledger.export",
+            Self::LedgerRebuild => "ledger.rebuild",
+            Self::TokenCreate => "token.create",
+            Self::TokenRevoke => "token.revoke",
+        }
+    }
+
+    /// The words that stand between a principal's name and a resource's: "may `train` model late_arrival".
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::CompanyRead => "look at",
+            Self::CompanyApply => "change",
+            Self::SpecPlan => "plan a change of",
+            Self::DatasetRead => "read",
+            Self::DatasetQuery => "query",
+            Self::DatasetWrite => "write to",
+            Self::FeatureRead => "read features of",
+            Self::ModelRead => "look at versions of",
+            Self::ModelReproduce => "reproduce a version of",
+            Self::ModelTrain => "train",
+            Self::GateWaive => "waive a gate of",
+            Self::RolloutStart => "start a rollout of",
+            Self::RolloutAdvance => "advance a rollout of",
+            Self::RolloutStop => "roll back",
+            Self::DeploymentDecide => "ask for a decision of",
+            Self::DeploymentInfer => "ask for a prediction of",
+            Self::DecisionRead => "look at a decision of",
+            Self::OutcomeRecord => "record an outcome for",
+            Self::MonitorMeasure => "measure for",
+            Self::LedgerRead => "read",
+            Self::LedgerExport => "export",
+            Self::LedgerRebuild => "rebuild the state of",
+            Self::TokenCreate => "create",
+            Self::TokenRevoke => "revoke",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

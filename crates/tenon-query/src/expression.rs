@@ -1,0 +1,58 @@
+//! One expression, compiled once and evaluated over many batches.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::prelude::SessionContext;
+
+use crate::QueryError;
+use crate::plan::changing_function;
+
+/// An expression in SQL over the columns of one schema, such as `air_time IS NULL OR air_time > 0`.
+#[derive(Debug, Clone)]
+pub struct Expression {
+    physical: Arc<dyn PhysicalExpr>,
+    schema: SchemaRef,
+}
+
+impl Expression {
+    /// Compiles an expression that gives the same answer for the same row, always.
+    ///
+    /// # Errors
+    /// [`QueryError`] when it is not SQL, names no column of the schema, or is not repeatable.
+    pub fn compile(session: &SessionContext, sql: &str, schema: SchemaRef) -> Result<Self, QueryError> {
+        let columns = DFSchema::try_from(Arc::clone(&schema))?;
+        let state = session.state();
+        let logical = state.create_logical_expr(sql, &columns)?;
+        let mut changing = None;
+        logical.apply(|expr| {
+            changing = changing_function(expr);
+            Ok(if changing.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        if let Some(function) = changing {
+            return Err(QueryError::NotRepeatable(function));
+        }
+        let physical = state.create_physical_expr(logical, &columns)?;
+        Ok(Self { physical, schema })
+    }
+
+    /// The type of its values.
+    ///
+    /// # Errors
+    /// [`QueryError::Failed`] when it has none over this schema.
+    pub fn data_type(&self) -> Result<DataType, QueryError> {
+        Ok(self.physical.data_type(&self.schema)?)
+    }
+
+    /// Its values, one a row; `rows` have the schema that it was compiled for.
+    ///
+    /// # Errors
+    /// [`QueryError::Failed`] when a value makes it fail, such as a division by zero.
+    pub fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, QueryError> {
+        Ok(self.physical.evaluate(rows)?.into_array(rows.num_rows())?)
+    }
+}

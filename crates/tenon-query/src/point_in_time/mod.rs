@@ -1,0 +1,27 @@
+//! Features as of a moment: one definition, exact in time, for training and for serving.
+//!
+//! A [`View`] reads rows of a source ([`SourceRows`] holds what its query returned), each with an entity, an event time
+//! and the moment by which it was known. A feature at a moment `at` is an aggregate of the
+//! entity's rows whose event lies in `(at - window, at]` and which were known by `at`; nothing later can reach it.
+//! Whatever holds the rows, [`History`] for a whole table or [`Timeline`] for one entity in a store, hands the same
+//! ordered [`Rows`] to the same [`evaluate`], so that training and serving agree bit by bit.
+
+mod aggregate;
+mod error;
+mod join;
+mod key;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod view;
+
+pub use aggregate::{Evaluated, Missing, evaluate};
+pub use error::PointInTimeError;
+pub use join::History;
+pub use key::{KeyType, Keys};
+pub use rows::{Rows, SourceRows, moments};
+pub use schema::{Session, schema_of};
+pub use timeline::Timeline;
+pub use view::{Feature, View};

@@ -1,0 +1,245 @@
+//! Rows of a view's source, as plain numbers.
+
+use std::cmp::Ordering;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
+use arrow::record_batch::RecordBatch;
+
+use super::key::column;
+use super::{KeyType, Keys, PointInTimeError, View};
+
+/// One entity's rows in order: by event, then by when it was known, then by value. The last makes the order, and with it
+/// every aggregate, independent of the order in which rows arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    events: &'a [i64],
+    known: &'a [i64],
+    values: &'a [f64],
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// # Shapes
+    /// `events`, `known` (microseconds): `[rows]`; `values` (NaN where null): `[rows, width]`, row by row.
+    pub(super) fn new(events: &'a [i64], known: &'a [i64], values: &'a [f64], width: usize) -> Self {
+        debug_assert!(events.len() == known.len() && events.len() * width == values.len());
+        Self { events, known, values, width }
+    }
+
+    /// No rows.
+    pub fn none() -> Self {
+        Self { events: &[], known: &[], values: &[], width: 0 }
+    }
+
+    /// When each row's event happened, in microseconds; never falling.
+    pub fn events(&self) -> &'a [i64] {
+        self.events
+    }
+
+    /// When each row was known, in microseconds; never before its event.
+    pub fn known(&self) -> &'a [i64] {
+        self.known
+    }
+
+    /// A value; NaN where it is null.
+    pub fn value(&self, row: usize, column: usize) -> f64 {
+        self.values[row * self.width + column]
+    }
+
+    pub(super) fn row(&self, row: usize) -> (i64, i64, &'a [f64]) {
+        (self.events[row], self.known[row], &self.values[row * self.width..(row + 1) * self.width])
+    }
+}
+
+/// The order of rows of one entity. Nulls are all the same NaN, and are the greatest.
+pub(super) fn order(a: (i64, i64, &[f64]), b: (i64, i64, &[f64])) -> Ordering {
+    let values =
+        || a.2.iter().zip(b.2).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal);
+    a.0.cmp(&b.0).then_with(|| a.1.cmp(&b.1)).then_with(values)
+}
+
+/// What a view's source returned: for each row its entity's key, its moments and the values that features aggregate.
+/// Rows without an entity, an event or a moment at which they were known can never be used, and are left out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SourceRows {
+    pub(super) keys: Vec<u8>,
+    pub(super) key_ends: Vec<u32>,
+    pub(super) events: Vec<i64>,
+    pub(super) known: Vec<i64>,
+    pub(super) values: Vec<f64>,
+    pub(super) width: usize,
+}
+
+impl SourceRows {
+    /// Reads what a view's source returned.
+    ///
+    /// # Errors
+    /// When a column is missing or of a type that cannot be used.
+    pub fn read(view: &View, types: &[KeyType], batches: &[RecordBatch]) -> Result<Self, PointInTimeError> {
+        let mut rows = Self { width: view.columns.len(), ..Self::default() };
+        for batch in batches {
+            rows.append(view, types, batch)?;
+        }
+        Ok(rows)
+    }
+
+    fn append(&mut self, view: &View, types: &[KeyType], batch: &RecordBatch) -> Result<(), PointInTimeError> {
+        let keys = Keys::read(batch, &view.entity, types)?;
+        let events = moments(batch, &view.event_time)?;
+        let known = view.known_at.as_ref().map(|name| moments(batch, name)).transpose()?;
+        let columns = view.columns.iter().map(|name| numbers(batch, name)).collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            if events.is_null(row) || known.as_ref().is_some_and(|known| known.is_null(row)) {
+                continue;
+            }
+            if !keys.write(row, &mut self.keys) {
+                continue;
+            }
+            let end = u32::try_from(self.keys.len()).map_err(|_| PointInTimeError::KeysTooBig)?;
+            self.key_ends.push(end);
+            let event = events.value(row);
+            self.events.push(event);
+            self.known.push(known.as_ref().map_or(event, |known| known.value(row).max(event)));
+            self.values.extend(columns.iter().map(|column| {
+                let column = column.as_primitive::<Float64Type>();
+                // One NaN for every null, so that equal rows have equal bits.
+                if column.is_null(row) || column.value(row).is_nan() { f64::NAN } else { column.value(row) }
+            }));
+        }
+        Ok(())
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The key of a row's entity.
+    pub fn key(&self, row: usize) -> &[u8] {
+        let start = row.checked_sub(1).map_or(0, |before| self.key_ends[before] as usize);
+        &self.keys[start..self.key_ends[row] as usize]
+    }
+
+    /// A row's event, when it was known (both in microseconds), and its values.
+    pub fn row(&self, row: usize) -> (i64, i64, &[f64]) {
+        (self.events[row], self.known[row], &self.values[row * self.width..(row + 1) * self.width])
+    }
+
+    /// The moments of the rows' events, in microseconds.
+    pub fn events(&self) -> &[i64] {
+        &self.events
+    }
+
+    /// Takes over some rows of another.
+    pub fn extend(&mut self, other: &Self, keep: impl Fn(usize) -> bool) {
+        self.width = other.width;
+        for row in (0..other.len()).filter(|row| keep(*row)) {
+            self.keys.extend_from_slice(other.key(row));
+            self.key_ends.push(self.keys.len() as u32);
+            let (event, known, values) = other.row(row);
+            self.events.push(event);
+            self.known.push(known);
+            self.values.extend_from_slice(values);
+        }
+    }
+
+    /// The rows as bytes: rows, width and bytes of keys as little-endian u32, then the columns one after the other.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let sizes = [self.len() as u32, self.width as u32, self.keys.len() as u32];
+        let mut bytes = Vec::with_capacity(12 + self.keys.len() + self.len() * (20 + 8 * self.width));
+        sizes.iter().for_each(|size| bytes.extend_from_slice(&size.to_le_bytes()));
+        self.key_ends.iter().for_each(|end| bytes.extend_from_slice(&end.to_le_bytes()));
+        self.events.iter().for_each(|event| bytes.extend_from_slice(&event.to_le_bytes()));
+        self.known.iter().for_each(|known| bytes.extend_from_slice(&known.to_le_bytes()));
+        self.values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        bytes.extend_from_slice(&self.keys);
+        bytes
+    }
+
+    /// The rows that [`SourceRows::to_bytes`] wrote; none where these are not such bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let mut words = |count: usize| -> Option<Vec<u32>> {
+            let (words, tail) = rest.split_at_checked(count.checked_mul(4)?)?;
+            rest = tail;
+            Some(words.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
+        };
+        let sizes = words(3)?;
+        let (rows, width, keys) = (sizes[0] as usize, sizes[1] as usize, sizes[2] as usize);
+        let key_ends = words(rows)?;
+        let mut longs = |count: usize| -> Option<Vec<[u8; 8]>> {
+            let (longs, tail) = rest.split_at_checked(count.checked_mul(8)?)?;
+            rest = tail;
+            Some(longs.as_chunks().0.to_vec())
+        };
+        let events = longs(rows)?.into_iter().map(i64::from_le_bytes).collect();
+        let known = longs(rows)?.into_iter().map(i64::from_le_bytes).collect();
+        let values = longs(rows.checked_mul(width)?)?.into_iter().map(f64::from_le_bytes).collect();
+        let sound =
+            rest.len() == keys && key_ends.is_sorted() && key_ends.last().map_or(0, |end| *end as usize) == keys;
+        sound.then(|| Self { keys: rest.to_vec(), key_ends, events, known, values, width })
+    }
+}
+
+/// A column of moments, in microseconds of UTC. A moment without a time zone is one in UTC, a date its first moment.
+///
+/// # Errors
+/// When the column is missing or does not hold moments.
+pub fn moments(batch: &RecordBatch, name: &str) -> Result<Int64Array, PointInTimeError> {
+    let array = column(batch, name)?;
+    if !is_moment(array.data_type()) {
+        return Err(wrong(name, array, "a moment"));
+    }
+    let micros = cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+    Ok(cast(&micros, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
+}
+
+pub(super) fn is_moment(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64)
+}
+
+pub(super) fn is_number(data_type: &DataType) -> bool {
+    data_type.is_numeric() || *data_type == DataType::Boolean
+}
+
+fn numbers(batch: &RecordBatch, name: &str) -> Result<ArrayRef, PointInTimeError> {
+    let array = column(batch, name)?;
+    if !is_number(array.data_type()) {
+        return Err(wrong(name, array, "a number or a boolean"));
+    }
+    Ok(cast(array, &DataType::Float64)?)
+}
+
+fn wrong(name: &str, array: &ArrayRef, wanted: &'static str) -> PointInTimeError {
+    PointInTimeError::WrongType { column: name.to_owned(), found: array.data_type().clone(), wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn rows_read_back_from_bytes_and_damage_is_seen() {
+        let rows = SourceRows {
+            keys: b"abcde".to_vec(),
+            key_ends: vec![2, 5],
+            events: vec![1, -2],
+            known: vec![3, i64::MAX],
+            values: vec![0.5, -0.0, 1e300, 4.0],
+            width: 2,
+        };
+        let bytes = rows.to_bytes();
+        assert_eq!(SourceRows::from_bytes(&bytes), Some(rows));
+        for length in 0..bytes.len() {
+            assert_eq!(SourceRows::from_bytes(&bytes[..length]), None, "{length} bytes");
+        }
+    }
+}

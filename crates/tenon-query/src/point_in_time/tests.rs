@@ -1,0 +1,296 @@
+//! Training, serving and the definition, against each other on data made to find a difference.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::Float32Type;
+use arrow::record_batch::RecordBatch;
+use proptest::prelude::*;
+use tenon_core::Span;
+use tenon_core::spec::Aggregate;
+
+use super::*;
+
+const MINUTE: i64 = 60_000_000;
+const AGGREGATES: [Aggregate; 8] = [
+    Aggregate::Last,
+    Aggregate::Count,
+    Aggregate::Sum,
+    Aggregate::Mean,
+    Aggregate::Min,
+    Aggregate::Max,
+    Aggregate::Std,
+    Aggregate::Age,
+];
+
+/// Every aggregate over a short window and over the time to live, of a column, and of the rows where that makes sense.
+fn view(known_at: bool) -> View {
+    let mut features = Vec::new();
+    for aggregate in AGGREGATES {
+        for window in [7, 30] {
+            let name = format!("{aggregate:?}_{window}");
+            let window = Span::from_micros(window * MINUTE);
+            features.push(Feature { name: name.clone(), aggregate, column: Some(0), window });
+            if matches!(aggregate, Aggregate::Count | Aggregate::Age) {
+                features.push(Feature { name: format!("{name}_rows"), aggregate, column: None, window });
+            }
+        }
+    }
+    View {
+        entity: vec!["carrier".into(), "origin".into()],
+        event_time: "event".into(),
+        known_at: known_at.then(|| "known".into()),
+        columns: vec!["delay".into()],
+        ttl: Span::from_micros(30 * MINUTE),
+        features,
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Row {
+    carrier: Option<u8>,
+    origin: Option<bool>,
+    event: Option<i64>,
+    known: Option<i64>,
+    delay: Option<f64>,
+}
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let delay = prop_oneof![
+        Just(None),
+        Just(Some(f64::NAN)),
+        (-3i32..3).prop_map(|tie| Some(f64::from(tie))),
+        (-1e9..1e9f64).prop_map(Some),
+    ];
+    let row = (
+        prop::option::weighted(0.95, 0u8..3),
+        prop::option::weighted(0.95, any::<bool>()),
+        prop::option::weighted(0.97, 0i64..120),
+        prop::option::weighted(0.97, -5i64..40),
+        delay,
+    );
+    let row = row.prop_map(|(carrier, origin, event, late, delay)| Row {
+        carrier,
+        origin,
+        event: event.map(|event| event * MINUTE),
+        known: late.map(|late| (event.unwrap_or(0) + late) * MINUTE),
+        delay,
+    });
+    prop::collection::vec(row, 0..60)
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let carriers: StringArray = rows.iter().map(|row| row.carrier.map(|carrier| format!("C{carrier}"))).collect();
+    let origins: BooleanArray = rows.iter().map(|row| row.origin).collect();
+    let events: TimestampMicrosecondArray = rows.iter().map(|row| row.event).collect();
+    let known: TimestampMicrosecondArray = rows.iter().map(|row| row.known).collect();
+    let delays: Float64Array = rows.iter().map(|row| row.delay).collect();
+    RecordBatch::try_from_iter_with_nullable([
+        ("carrier", Arc::new(carriers) as ArrayRef, true),
+        ("origin", Arc::new(origins) as ArrayRef, true),
+        ("event", Arc::new(events.with_timezone("UTC")) as ArrayRef, true),
+        ("known", Arc::new(known.with_timezone("UTC")) as ArrayRef, true),
+        ("delay", Arc::new(delays) as ArrayRef, true),
+    ])
+    .unwrap()
+}
+
+/// The definition, in the plainest words: no index, no order of storage, nothing shared with the code under test.
+fn by_definition(view: &View, feature: &Feature, rows: &[Row], carrier: u8, origin: bool, at: i64) -> Option<f32> {
+    let mut used: Vec<(i64, i64, f64)> = Vec::new();
+    for row in rows {
+        let (Some(event), true) = (row.event, row.carrier == Some(carrier) && row.origin == Some(origin)) else {
+            continue;
+        };
+        let known = match (&view.known_at, row.known) {
+            (None, _) => event,
+            (Some(_), Some(known)) => known.max(event),
+            (Some(_), None) => continue,
+        };
+        let value = row.delay.filter(|value| !value.is_nan());
+        let window = feature.window.as_micros();
+        if event > at - window && event <= at && known <= at && (feature.column.is_none() || value.is_some()) {
+            used.push((event, known, value.unwrap_or(f64::NAN)));
+        }
+    }
+    used.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
+    let values: Vec<f64> = used.iter().map(|row| row.2).collect();
+    let count = values.len() as f64;
+    let sum = values.iter().fold(0.0, |sum, value| sum + value);
+    let value = match feature.aggregate {
+        Aggregate::Count => Some(count),
+        Aggregate::Sum => Some(sum),
+        _ if used.is_empty() => None,
+        Aggregate::Last => values.last().copied(),
+        Aggregate::Mean => Some(sum / count),
+        Aggregate::Min => values.iter().copied().reduce(f64::min),
+        Aggregate::Max => values.iter().copied().reduce(f64::max),
+        Aggregate::Std if values.len() < 2 => None,
+        Aggregate::Std => {
+            let mean = sum / count;
+            Some((values.iter().fold(0.0, |sum, value| sum + (value - mean) * (value - mean)) / (count - 1.0)).sqrt())
+        }
+        Aggregate::Age => used.last().map(|row| (at - row.0) as f64 / (60 * MINUTE) as f64),
+    };
+    value.map(|value| value as f32)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Random streams (out of order, known late, nulls, equal rows and equal moments) and random observations: the
+    /// offline join, a timeline that saw only what had arrived by then, and the definition agree bit by bit.
+    #[test]
+    fn offline_is_online_is_the_definition(
+        rows in rows(),
+        shuffled in any::<u64>(),
+        observations in prop::collection::vec((0u8..4, any::<bool>(), -10i64..170), 1..40),
+        with_known_at in any::<bool>(),
+    ) {
+        let view = view(with_known_at);
+        let whole = batch(&rows);
+        let types = KeyType::all_of(&whole.schema(), &view.entity).unwrap();
+        let (left, right) = (rows.len() / 2, rows.len() - rows.len() / 2);
+        let history = History::new(&view, &types, &[whole.slice(left, right), whole.slice(0, left)]).unwrap();
+
+        let asked: Vec<Row> = observations.iter().map(|(carrier, origin, at)| Row {
+            carrier: Some(*carrier), origin: Some(*origin), event: Some(at * MINUTE), known: None, delay: None,
+        }).collect();
+        let joined = history.join(&view, &batch(&asked), "event").unwrap();
+
+        // Online, rows arrive one by one in an order of their own.
+        let source = SourceRows::read(&view, &types, &[whole]).unwrap();
+        let mut arrivals: Vec<usize> = (0..source.len()).collect();
+        arrivals.sort_by_key(|row| (*row as u64 + 1).wrapping_mul(shuffled | 1).rotate_left(23));
+        let mut everything: HashMap<Vec<u8>, Timeline> = HashMap::new();
+        for row in arrivals {
+            let (event, known, values) = source.row(row);
+            let timeline = everything.entry(source.key(row).to_vec()).or_insert_with(|| Timeline::new(1));
+            timeline.insert(event, known, values);
+        }
+
+        let keys = Keys::read(&batch(&asked), &view.entity, &types).unwrap();
+        for (row, (carrier, origin, at)) in observations.iter().enumerate() {
+            let at = at * MINUTE;
+            let mut key = Vec::new();
+            prop_assert!(keys.write(row, &mut key));
+            // What had not happened or was not known by then cannot have been there to read.
+            let mut as_of_then = everything.get(&key).cloned().unwrap_or_default();
+            let gone: Vec<_> = {
+                let all = as_of_then.rows();
+                (0..as_of_then.len()).filter(|row| all.known()[*row] > at)
+                    .map(|row| (all.events()[row], all.known()[row], all.value(row, 0))).collect()
+            };
+            for (event, known, value) in gone {
+                prop_assert!(as_of_then.remove(event, known, &[value]));
+            }
+            for (column, feature) in joined.iter().zip(&view.features) {
+                let column = column.as_primitive::<Float32Type>();
+                let offline = column.is_valid(row).then(|| column.value(row).to_bits());
+                let online = evaluate(feature, as_of_then.rows(), at);
+                let late = evaluate(feature, everything.get(&key).map_or_else(Rows::none, Timeline::rows), at);
+                let defined = by_definition(&view, feature, &rows, *carrier, *origin, at).map(f32::to_bits);
+                prop_assert_eq!(offline, defined, "{} at {}", &feature.name, at);
+                prop_assert_eq!(online.value.ok().map(f32::to_bits), defined, "{} at {}", &feature.name, at);
+                prop_assert_eq!((late.value.ok(), late.known_at, late.event_at), (online.value.ok(), online.known_at, online.event_at));
+                prop_assert!(online.known_at.is_none_or(|known| known <= at));
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_of_one_meaning_are_one_key_and_others_are_told() {
+    let batch = |ints: ArrayRef| RecordBatch::try_from_iter([("id", ints)]).unwrap();
+    let entity = vec!["id".to_owned()];
+    let narrow = batch(Arc::new(Int32Array::from(vec![7])));
+    let wide = batch(Arc::new(Int64Array::from(vec![7])));
+    let text = batch(Arc::new(StringArray::from(vec!["7"])));
+    let types = KeyType::all_of(&narrow.schema(), &entity).unwrap();
+    let key = |batch: &RecordBatch| {
+        let mut key = Vec::new();
+        Keys::read(batch, &entity, &types).map(|keys| keys.write(0, &mut key)).map(|_| key)
+    };
+    assert_eq!(key(&narrow).unwrap(), key(&wide).unwrap());
+    let told = key(&text).unwrap_err().to_string();
+    assert_eq!(told, "column `id` holds Utf8, where a whole number is needed");
+    let missing = Keys::read(&text, &["tail".to_owned()], &types).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(missing, "there is no column `tail`; the columns are `id`");
+}
+
+#[test]
+fn a_key_without_one_of_its_parts_has_no_features() {
+    let view = view(false);
+    let row = |carrier, origin| Row { carrier, origin, event: Some(MINUTE), known: None, delay: Some(1.0) };
+    let history = [row(Some(1), Some(true)), row(None, Some(true)), row(Some(1), None)];
+    let types = KeyType::all_of(&batch(&history).schema(), &view.entity).unwrap();
+    let history = History::new(&view, &types, &[batch(&history)]).unwrap();
+    let asked = [
+        row(Some(1), Some(true)),
+        row(None, Some(true)),
+        row(Some(2), Some(true)),
+        Row { event: None, ..row(Some(1), Some(true)) },
+    ];
+    let joined = history.join(&view, &batch(&asked), "event").unwrap();
+    let count = view.features.iter().position(|feature| feature.name == "Count_7_rows").unwrap();
+    let count = joined[count].as_primitive::<Float32Type>();
+    let counted: Vec<_> = count.iter().collect();
+    assert_eq!(counted, [Some(1.0), None, Some(0.0), None]);
+}
+
+/// Not a test of correctness: `cargo test --release -p tenon-query -- --ignored --nocapture join_of_a_year`.
+#[test]
+#[ignore = "measures time"]
+#[allow(clippy::print_stdout)]
+fn join_of_a_year() {
+    let views: Vec<View> = [(3000u64, 12), (3, 6), (35, 24), (250_000, 168)]
+        .into_iter()
+        .map(|(_, hours)| {
+            let mut view = view(false);
+            view.entity = vec!["id".into()];
+            view.ttl = Span::hours(hours);
+            view.features.truncate(0);
+            for (at, aggregate) in
+                [Aggregate::Last, Aggregate::Mean, Aggregate::Count, Aggregate::Age].into_iter().enumerate()
+            {
+                let window = Span::hours(hours / (at as i64 % 2 * 2 + 1));
+                view.features.push(Feature { name: format!("f{at}"), aggregate, column: Some(0), window });
+            }
+            view
+        })
+        .collect();
+    let year = 365 * 86_400_000_000i64;
+    let made = |entities: u64, rows: usize, salt: u64| {
+        let mix = |row: usize, of: u64| {
+            (row as u64 ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17).wrapping_mul(of | 1) >> 20
+        };
+        let ids: StringArray = (0..rows).map(|row| Some(format!("N{}", mix(row, 3) % entities))).collect();
+        let events: TimestampMicrosecondArray = (0..rows).map(|row| Some(year / rows as i64 * row as i64)).collect();
+        let delays: Float64Array =
+            (0..rows).map(|row| (mix(row, 5) % 20 > 0).then_some(mix(row, 7) as f64 % 60.0)).collect();
+        RecordBatch::try_from_iter([
+            ("id", Arc::new(ids) as ArrayRef),
+            ("event", Arc::new(events) as ArrayRef),
+            ("delay", Arc::new(delays) as ArrayRef),
+        ])
+        .unwrap()
+    };
+    let sizes = [(3000, 330_000), (3, 26_000), (35, 330_000), (250_000, 250_000)];
+    let inputs: Vec<_> =
+        sizes.iter().map(|(entities, rows)| (made(*entities, *rows, 1), made(*entities, 250_000, 2))).collect();
+    let start = std::time::Instant::now();
+    for ((history, asked), view) in inputs.iter().zip(&views) {
+        let lap = std::time::Instant::now();
+        let types = KeyType::all_of(&history.schema(), &view.entity).unwrap();
+        let built = History::new(view, &types, std::slice::from_ref(history)).unwrap();
+        let built_in = lap.elapsed();
+        let joined = built.join(view, asked, "event").unwrap();
+        println!("build {built_in:?}, with join {:?}, nulls {}", lap.elapsed(), joined[0].null_count());
+    }
+    println!("250,000 observations x 4 views x 4 features: {:?}", start.elapsed());
+}

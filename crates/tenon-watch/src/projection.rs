@@ -1,0 +1,329 @@
+//! What monitors saw, folded from facts.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tenon_core::fact::{
+    DriftDetected, FeatureDrift, MonitorMeasured, QualityMeasured, TrafficReason, TrafficShifted,
+};
+use tenon_core::id::IncidentId;
+use tenon_core::{DeploymentName, ModelVersionRef, MonitorName, Share, Timestamp};
+use tenon_ledger::{Docs, DocsMut, LedgerError, Projection, StoredFact};
+
+/// Collection of [`MonitorState`], by monitor.
+pub(crate) const MONITORS: &str = "watch_monitor";
+/// Collection of [`DriftPoint`], by `monitor/end of the window`.
+pub(crate) const DRIFT: &str = "watch_drift";
+/// Collection of [`QualityPoint`], by `monitor/end of the window`.
+pub(crate) const QUALITY: &str = "watch_quality";
+/// Collection of [`Incident`], by id.
+pub(crate) const INCIDENTS: &str = "watch_incident";
+/// Collection of the version in charge, by deployment.
+pub(crate) const IN_CHARGE: &str = "watch_in_charge";
+
+/// What a monitor saw last.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MonitorState {
+    /// What it watches.
+    pub deployment: Option<DeploymentName>,
+    /// The last comparison, whole.
+    pub last: Option<MonitorMeasured>,
+    /// The last measurement of quality.
+    pub quality: Option<QualityMeasured>,
+    /// The incident that is open.
+    pub incident: Option<IncidentId>,
+    /// The versions whose drift was reported.
+    pub reported: Vec<ModelVersionRef>,
+}
+
+/// One comparison, small enough to keep them all for a chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DriftPoint {
+    /// The end of the window.
+    pub until: Timestamp,
+    /// Decisions in it.
+    pub rows: u64,
+    /// The version whose training set is the reference.
+    pub reference: ModelVersionRef,
+    /// The input that moved most, with its index in nats; none when there are no inputs.
+    pub most_moved: Option<(String, f64)>,
+    /// The same of the prediction.
+    pub prediction_psi: f64,
+    /// How many columns moved far and surely enough.
+    pub drifted: u32,
+    /// How many comparisons in a row had such columns.
+    pub in_a_row: u32,
+}
+
+/// One measurement of quality, small enough to keep them all for a chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QualityPoint {
+    /// The end of the window.
+    pub until: Timestamp,
+    /// Decisions of the window whose outcome is known.
+    pub rows: u64,
+    /// Area under the ROC curve, with the ends of its 95% interval.
+    pub roc_auc: (f64, f64, f64),
+    /// Mean squared distance of probability and outcome.
+    pub brier: f64,
+    /// Whether the declared quality is surely lost.
+    pub lost: bool,
+}
+
+/// Something that people handle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its id.
+    pub id: IncidentId,
+    /// The monitor that saw it.
+    pub monitor: MonitorName,
+    /// What it is about.
+    pub deployment: DeploymentName,
+    /// The version that was in charge.
+    pub version: ModelVersionRef,
+    /// When it was seen.
+    pub opened: Timestamp,
+    /// When another version took over; none: still open.
+    pub closed: Option<Timestamp>,
+    /// In plain words.
+    pub sentence: String,
+    /// What moved, the most moved first.
+    pub features: Vec<FeatureDrift>,
+    /// Whether a new version was asked for.
+    pub retrain: bool,
+    /// Index of the fact.
+    pub fact: u64,
+}
+
+/// The version in charge of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InCharge {
+    pub(crate) version: ModelVersionRef,
+    pub(crate) since: Timestamp,
+}
+
+/// The projection that [`crate::Watch`] reads; a ledger that it is given must fold it.
+pub fn projection() -> Arc<dyn Projection> {
+    Arc::new(WatchProjection)
+}
+
+struct WatchProjection;
+
+impl Projection for WatchProjection {
+    fn name(&self) -> &'static str {
+        "watch"
+    }
+
+    fn apply(&self, docs: &mut dyn DocsMut, stored: &StoredFact) -> Result<(), LedgerError> {
+        // A fact of a newer shape than this program knows is for a newer program to fold.
+        if let Ok(measured) = stored.fact.payload::<MonitorMeasured>() {
+            compared(docs, measured)
+        } else if let Ok(measured) = stored.fact.payload::<QualityMeasured>() {
+            quality(docs, measured)
+        } else if let Ok(detected) = stored.fact.payload::<DriftDetected>() {
+            reported(docs, detected, stored)
+        } else if let Ok(shifted) = stored.fact.payload::<TrafficShifted>() {
+            moved(docs, &shifted, stored.fact.at)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn compared(docs: &mut dyn DocsMut, measured: MonitorMeasured) -> Result<(), LedgerError> {
+    let prediction = measured.features.iter().find(|drift| drift.feature == "prediction");
+    let most_moved = measured.features.iter().find(|drift| drift.feature != "prediction");
+    let point = DriftPoint {
+        until: measured.window.1,
+        rows: measured.rows,
+        reference: measured.reference.clone(),
+        most_moved: most_moved.map(|drift| (drift.feature.clone(), drift.psi)),
+        prediction_psi: prediction.map_or(0.0, |drift| drift.psi),
+        drifted: u32::try_from(measured.features.iter().filter(|drift| drift.drifted).count()).unwrap_or(u32::MAX),
+        in_a_row: measured.in_a_row,
+    };
+    docs.put(DRIFT, &series_key(&measured.monitor, measured.window.1), document(&point))?;
+    let key = measured.monitor.to_string();
+    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
+    state.deployment = Some(measured.deployment.clone());
+    state.last = Some(measured);
+    docs.put(MONITORS, &key, document(&state))
+}
+
+fn quality(docs: &mut dyn DocsMut, measured: QualityMeasured) -> Result<(), LedgerError> {
+    let point = QualityPoint {
+        until: measured.window.1,
+        rows: measured.rows,
+        roc_auc: measured.roc_auc,
+        brier: measured.brier,
+        lost: measured.lost,
+    };
+    docs.put(QUALITY, &series_key(&measured.monitor, measured.window.1), document(&point))?;
+    let key = measured.monitor.to_string();
+    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
+    state.deployment = Some(measured.deployment.clone());
+    state.quality = Some(measured);
+    docs.put(MONITORS, &key, document(&state))
+}
+
+fn reported(docs: &mut dyn DocsMut, detected: DriftDetected, stored: &StoredFact) -> Result<(), LedgerError> {
+    let key = detected.monitor.to_string();
+    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
+    state.deployment = Some(detected.deployment.clone());
+    state.incident = Some(detected.incident);
+    if !state.reported.contains(&detected.version) {
+        state.reported.push(detected.version.clone());
+    }
+    docs.put(MONITORS, &key, document(&state))?;
+    let incident = Incident {
+        id: detected.incident,
+        monitor: detected.monitor,
+        deployment: detected.deployment,
+        version: detected.version,
+        opened: stored.fact.at,
+        closed: None,
+        sentence: detected.sentence,
+        features: detected.features,
+        retrain: detected.retrain,
+        fact: stored.index,
+    };
+    docs.put(INCIDENTS, &incident.id.to_string(), document(&incident))
+}
+
+fn moved(docs: &mut dyn DocsMut, shifted: &TrafficShifted, at: Timestamp) -> Result<(), LedgerError> {
+    let whole = shifted.traffic.iter().find(|part| part.share == Share::ALL).map(|part| &part.version);
+    let (Some(version), TrafficReason::Finished | TrafficReason::RolledBack) = (whole, shifted.reason) else {
+        return Ok(());
+    };
+    let key = shifted.deployment.to_string();
+    let before: Option<InCharge> = read(docs, IN_CHARGE, &key)?;
+    if before.is_some_and(|before| before.version == *version) {
+        return Ok(());
+    }
+    docs.put(IN_CHARGE, &key, document(&InCharge { version: version.clone(), since: at }))?;
+    // Another version answers now, with a training set of its own: what was wrong with the old one is over.
+    for (monitor, state) in docs.scan(MONITORS, "")? {
+        let Ok(mut state) = serde_json::from_value::<MonitorState>(state) else { continue };
+        if state.deployment.as_ref() != Some(&shifted.deployment) {
+            continue;
+        }
+        let Some(open) = state.incident.take() else { continue };
+        docs.put(MONITORS, &monitor, document(&state))?;
+        let key = open.to_string();
+        if let Some(mut incident) = read::<Incident>(docs, INCIDENTS, &key)? {
+            incident.closed = Some(at);
+            docs.put(INCIDENTS, &key, document(&incident))?;
+        }
+    }
+    Ok(())
+}
+
+fn series_key(monitor: &MonitorName, until: Timestamp) -> String {
+    format!("{monitor}/{:020}", until.as_micros())
+}
+
+fn read<T: DeserializeOwned>(docs: &dyn DocsMut, collection: &str, key: &str) -> Result<Option<T>, LedgerError> {
+    Ok(docs.get(collection, key)?.and_then(|document| serde_json::from_value(document).ok()))
+}
+
+fn document(of: &impl Serialize) -> serde_json::Value {
+    // These types hold no map with keys other than strings; a figure that JSON lacks becomes null.
+    serde_json::to_value(of).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeMap;
+    use tenon_core::{Fact, Payload, Principal};
+
+    #[derive(Default)]
+    struct Memory(BTreeMap<(String, String), serde_json::Value>);
+
+    impl Docs for Memory {
+        fn get(&self, collection: &str, key: &str) -> Result<Option<serde_json::Value>, LedgerError> {
+            Ok(self.0.get(&(collection.to_owned(), key.to_owned())).cloned())
+        }
+        fn scan(&self, collection: &str, prefix: &str) -> Result<Vec<(String, serde_json::Value)>, LedgerError> {
+            let of = |((c, key), document): (&(String, String), &serde_json::Value)| {
+                (c == collection && key.starts_with(prefix)).then(|| (key.clone(), document.clone()))
+            };
+            Ok(self.0.iter().filter_map(of).collect())
+        }
+    }
+
+    impl DocsMut for Memory {
+        fn put(&mut self, collection: &str, key: &str, document: serde_json::Value) -> Result<(), LedgerError> {
+            self.0.insert((collection.to_owned(), key.to_owned()), document);
+            Ok(())
+        }
+        fn delete(&mut self, collection: &str, key: &str) -> Result<(), LedgerError> {
+            self.0.remove(&(collection.to_owned(), key.to_owned()));
+            Ok(())
+        }
+    }
+
+    fn fold(docs: &mut Memory, index: u64, kind: &str, body: serde_json::Value) {
+        let at = Timestamp::from_micros(i64::try_from(index).unwrap() * 1_000_000);
+        let by = Principal::service("watch");
+        let fact = Fact { kind: kind.to_owned(), version: 1, at, by, pod: None, operation: None, body };
+        projection().apply(docs, &StoredFact { index, fact }).unwrap();
+    }
+
+    fn fold_payload<P: Payload>(docs: &mut Memory, index: u64, payload: &P) {
+        fold(docs, index, P::KIND, serde_json::to_value(payload).unwrap());
+    }
+
+    #[test]
+    fn an_incident_closes_when_another_version_takes_over() {
+        let mut docs = Memory::default();
+        let version: ModelVersionRef = "late@1".parse().unwrap();
+        let window = (Timestamp::from_micros(0), Timestamp::from_micros(5));
+        let drift = |feature: &str, psi| FeatureDrift { feature: feature.to_owned(), psi, ks: 0.3, p_value: 0.0, drifted: true };
+        let shifted = |version: &str, reason| TrafficShifted {
+            deployment: "late".parse().unwrap(),
+            rollout: None,
+            traffic: vec![tenon_core::fact::TrafficShare { version: version.parse().unwrap(), share: Share::ALL }],
+            reason,
+            sentence: String::new(),
+        };
+        fold_payload(&mut docs, 1, &shifted("late@1", TrafficReason::Finished));
+        let measured = MonitorMeasured {
+            monitor: "late".parse().unwrap(),
+            deployment: "late".parse().unwrap(),
+            reference: version.clone(),
+            window,
+            rows: 900,
+            features: vec![drift("prediction", 0.9), drift("temp", 0.5)],
+            in_a_row: 2,
+        };
+        fold_payload(&mut docs, 2, &measured);
+        let incident = crate::plan::incident(&measured.monitor, &version);
+        let detected = DriftDetected {
+            incident,
+            monitor: measured.monitor.clone(),
+            deployment: measured.deployment.clone(),
+            model: version.model.clone(),
+            version: version.clone(),
+            window,
+            features: measured.features.clone(),
+            retrain: true,
+            sentence: "moved".to_owned(),
+        };
+        fold_payload(&mut docs, 3, &detected);
+        fold(&mut docs, 4, "monitor.measured", serde_json::json!({ "monitor": 1 }));
+        let point: DriftPoint = serde_json::from_value(docs.scan(DRIFT, "late/").unwrap()[0].1.clone()).unwrap();
+        assert_eq!((point.most_moved, point.prediction_psi, point.drifted), (Some(("temp".to_owned(), 0.5)), 0.9, 2));
+
+        fold_payload(&mut docs, 5, &shifted("late@1", TrafficReason::RolledBack));
+        let open: Incident = read(&docs, INCIDENTS, &incident.to_string()).unwrap().unwrap();
+        assert_eq!(open.closed, None, "the version in charge is the same");
+        fold_payload(&mut docs, 6, &shifted("late@2", TrafficReason::Finished));
+        let closed: Incident = read(&docs, INCIDENTS, &incident.to_string()).unwrap().unwrap();
+        assert_eq!(closed.closed, Some(Timestamp::from_micros(6_000_000)));
+        let state: MonitorState = read(&docs, MONITORS, "late").unwrap().unwrap();
+        assert_eq!((state.incident, state.reported), (None, vec![version]));
+    }
+}

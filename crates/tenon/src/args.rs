@@ -1,0 +1,306 @@
+//! What can be said on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tenon_core::{AsOf, ModelVersionRef, Timestamp};
+
+/// The open foundation that an AI-native company stands on: raw events to governed data, features, models and decisions,
+/// and decisions back to data, every step on a tamper-evident record.
+#[derive(Debug, Parser)]
+#[command(name = "tenon", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// The company folder; without it, the folder you are in (`quickstart`: ./acme).
+    #[arg(long, short = 'C', global = true, value_name = "DIR", env = "TENON_DIR")]
+    pub dir: Option<PathBuf>,
+    /// How to answer: tables for people, JSON for machines.
+    #[arg(long, global = true, default_value = "table", value_name = "FORMAT")]
+    pub output: Output,
+    /// The token of whom you act as; without it you are who `identity.local` in company.toml says.
+    #[arg(long, global = true, hide_env_values = true, value_name = "TOKEN", env = "TENON_TOKEN")]
+    pub token: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused, or a check that failed; 2 wrong usage; 3 something went wrong.";
+
+/// How a command answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Tables and sentences.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// See the whole loop on a year of real flights, in a folder of its own.
+    #[command(after_help = "Example: tenon quickstart --dir ./acme --no-serve")]
+    Quickstart(Quickstart),
+    /// Make a company folder to start from.
+    #[command(after_help = "Example: tenon init ./acme --name acme")]
+    Init(Init),
+    /// Show what the files would change, and what that would affect.
+    #[command(after_help = "Example: tenon plan")]
+    Plan,
+    /// Take the files over.
+    #[command(after_help = "Example: tenon apply")]
+    Apply,
+    /// Print the JSON Schema of a kind of file.
+    #[command(after_help = "Example: tenon schema dataset > dataset.schema.json")]
+    Schema {
+        /// Which: company, budgets, pod, dataset, feature_view, model, deployment or monitor.
+        kind: String,
+    },
+    /// Bring a dataset's files into the lake, each once.
+    #[command(after_help = "Example: tenon ingest flights")]
+    Ingest {
+        /// Which dataset; without it, every dataset that reads files.
+        dataset: Option<String>,
+    },
+    /// Ask the lake in SQL.
+    #[command(after_help = "Example: tenon query 'SELECT origin, count(*) FROM flights GROUP BY origin' --as-of 2013-04-01")]
+    Query {
+        /// The query.
+        sql: String,
+        /// As of which moment or table version.
+        #[arg(long, default_value = "latest")]
+        as_of: AsOf,
+        /// How many rows to show at the most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Train a new version of a model and have its gates judge it.
+    #[command(after_help = "Example: tenon train late_arrival")]
+    Train {
+        /// Which model.
+        model: String,
+    },
+    /// Ask a deployment for a decision.
+    #[command(after_help = "Example: tenon decide late_arrival flight_id=UA1545-EWR-20130930T1015 tailnum=N14228 origin=EWR carrier=UA dest=IAH")]
+    Decide {
+        /// Which deployment.
+        deployment: String,
+        /// The entity keys, `NAME=VALUE`; an empty value is a key that is not known.
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        entities: Vec<String>,
+        /// As of which moment; without it, now.
+        #[arg(long)]
+        at: Option<Timestamp>,
+    },
+    /// Send traffic to a version, step by step.
+    #[command(after_help = "Example: tenon rollout late_arrival late_arrival@2")]
+    Rollout {
+        /// Which deployment.
+        deployment: String,
+        /// Which version is to take over.
+        version: ModelVersionRef,
+    },
+    /// Send traffic back: the candidate out, or the last champion in.
+    #[command(after_help = "Example: tenon rollback late_arrival --reason 'complaints from Newark'")]
+    Rollback {
+        /// Which deployment.
+        deployment: String,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let a version through a gate that it failed; needs a second person.
+    #[command(after_help = "Example: tenon waive late_arrival@3 quality --reason 'drill' --approver-token tnn_…")]
+    Waive {
+        /// Which version.
+        version: ModelVersionRef,
+        /// Which gate: quality, calibration, fairness, explanation, latency or budget.
+        gate: String,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+        /// The token of the person who agrees; somebody else than you.
+        #[arg(long, hide_env_values = true, env = "TENON_APPROVER_TOKEN")]
+        approver_token: String,
+    },
+    /// List things of a kind.
+    #[command(after_help = "Example: tenon get versions")]
+    Get(Get),
+    /// Say all about one thing, in plain words.
+    #[command(after_help = "Example: tenon describe late_arrival@1")]
+    Describe(Describe),
+    /// Say which versions a deployment served, and when.
+    #[command(after_help = "Example: tenon history late_arrival")]
+    History {
+        /// Which deployment.
+        deployment: String,
+    },
+    /// Take something out: a model version as ONNX, a dataset as Parquet.
+    #[command(after_help = "Examples: tenon export late_arrival@1 --to m.onnx\n          tenon export flights --as-of 2013-04-01 --to flights.parquet")]
+    Export {
+        /// A model version or a dataset.
+        reference: String,
+        /// The file to write.
+        #[arg(long)]
+        to: PathBuf,
+        /// Of a dataset: as of which moment or table version.
+        #[arg(long, default_value = "latest")]
+        as_of: AsOf,
+    },
+    /// Check the record.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Train a version again from what is recorded, and compare the bytes.
+    #[command(after_help = "Example: tenon reproduce late_arrival@2")]
+    Reproduce {
+        /// Which version.
+        version: ModelVersionRef,
+    },
+    /// Show the receipt of a decision: what went in, when it was known, why, and the proof.
+    #[command(after_help = "Example: tenon why 013d1a2b-…")]
+    Why {
+        /// Which decision.
+        decision: tenon_core::id::DecisionId,
+    },
+    /// Maintain the ledger.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Make, list and revoke tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Open the doors: Open Inference, the native API, the console.
+    #[command(after_help = "Example: tenon serve --listen 127.0.0.1:0")]
+    Serve(Serve),
+}
+
+/// The whole loop.
+#[derive(Debug, Args)]
+pub struct Quickstart {
+    /// End after the closing table instead of serving.
+    #[arg(long)]
+    pub no_serve: bool,
+    /// Where to serve then.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+/// A company folder to start from.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder to make.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// The company's name.
+    #[arg(long, default_value = "acme")]
+    pub name: String,
+}
+
+/// What to list.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Which kind.
+    pub kind: GetKind,
+    /// As of which moment.
+    #[arg(long)]
+    pub as_of: Option<Timestamp>,
+}
+
+/// Kinds that can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GetKind {
+    /// Datasets, with rows and versions.
+    Datasets,
+    /// Feature views.
+    Features,
+    /// Models.
+    Models,
+    /// Model versions, with their gates.
+    Versions,
+    /// Deployments, with their traffic.
+    Deployments,
+    /// Monitors.
+    Monitors,
+    /// Incidents.
+    Incidents,
+    /// The last facts.
+    Facts,
+}
+
+/// What to say all about.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// A dataset, feature view, model, deployment or monitor, or a model version such as `late_arrival@1`.
+    pub reference: String,
+    /// As of which moment.
+    #[arg(long)]
+    pub as_of: Option<Timestamp>,
+}
+
+/// Checks of the record.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Check the whole log, from an empty verifier: every fact, every tile, every checkpoint, every projection.
+    #[command(after_help = "Examples: tenon audit verify\n          tenon audit verify --export ./log --key 'acme+…'")]
+    Verify {
+        /// Check an exported log instead; nothing of the company folder is read.
+        #[arg(long, value_name = "DIR", requires = "key")]
+        export: Option<PathBuf>,
+        /// The verifier key of an exported log.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// A checkpoint that you kept: the log must still hold all that it held then.
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+    /// Write the log as checkpoint and tiles (C2SP tlog-tiles), for verifiers that need no server.
+    Export {
+        /// The folder to write.
+        to: PathBuf,
+    },
+    /// Print the newest signed checkpoint.
+    Checkpoint,
+    /// Print the proof that a fact is in the log.
+    Prove {
+        /// The fact's index.
+        index: u64,
+    },
+}
+
+/// Maintenance of the ledger.
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Fold every projection again from the facts, and prove that it is equal.
+    Rebuild {
+        /// Put the rebuilt projections in the place of those that stand.
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+/// Tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token; it is shown once.
+    #[command(after_help = "Example: tenon token create ben-laptop --person ben")]
+    Create {
+        /// The token's name, for revoking it.
+        name: String,
+        /// Whom its bearer acts as.
+        #[arg(long)]
+        person: String,
+    },
+    /// Make a token worthless.
+    Revoke {
+        /// The token's name.
+        name: String,
+    },
+}
+
+/// Open the doors.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The address to listen on; port 0 takes any free port. Other than loopback needs `identity.require_token`.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+}

@@ -1,0 +1,180 @@
+//! `init`, `plan`, `apply`, `schema`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tenon_company::{Catalog, Change, ChangeKind, Plan, SCHEMA_KINDS, read_folder};
+use tenon_core::clock::SystemClock;
+use tenon_core::spec::{FileFaults, SpecFile, SpecSet};
+use tenon_core::Principal;
+use tenon_features::{FeatureStore, FeatureStoreOptions};
+use tenon_lake::{Lake, LakeOptions};
+use tenon_ledger::{Ledger, LedgerOptions};
+use tenon_policy::{Action, Declared, Guard, Policies, Request};
+
+use super::Context;
+use crate::args::Init;
+use crate::failure::{Failure, While};
+use crate::output::{Answer, table};
+use crate::platform::{Access, Company, company_failure, company_spec};
+use crate::scaffold;
+
+/// Makes a company folder to start from.
+pub fn init(how: &Init) -> Result<Answer, Failure> {
+    if how.folder.join("company.toml").exists() {
+        let folder = how.folder.display();
+        return Err(Failure::Refused(format!("there is a company in {folder} already; nothing was changed")));
+    }
+    let person = std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "me".to_owned());
+    scaffold::empty(&how.folder, &how.name, &person)?;
+    let folder = how.folder.display();
+    let said = format!("{folder} is a company now, and {person} its first member\nnext: edit pods/first, then `tenon --dir {folder} plan` and `apply`");
+    Answer::new(&serde_json::json!({ "folder": how.folder, "person": person }), said)
+}
+
+/// Shows what the files would change.
+pub async fn plan(context: &Context) -> Result<Answer, Failure> {
+    let (plan, _) = wanted(context.dir()).await?;
+    let said = if plan.changes.is_empty() { "nothing would change".to_owned() } else { changes(&plan) };
+    Answer::new(&plan, said)
+}
+
+/// Takes the files over.
+pub async fn apply(context: &Context) -> Result<Answer, Failure> {
+    let (plan, specs) = wanted(context.dir()).await?;
+    let spec = company_spec(context.dir())?;
+    let dir = context.dir().join(&spec.ledger.address);
+    let company = match dir.exists() {
+        true => Company::open(context.dir(), Access::Write, None)?,
+        false => {
+            let founder = spec.identity.local.as_deref().ok_or_else(|| {
+                Failure::Usage("a company is founded by a person\n  hint: name one as identity.local in company.toml".to_owned())
+            })?;
+            Company::found(context.dir(), &Principal::person(founder), None).await?
+        }
+    };
+    let by = company.identify(context.token.as_deref())?;
+    take_over(&company.ledger, &by, &plan, specs).await?;
+    let said = match plan.changes.len() {
+        0 => "nothing has changed".to_owned(),
+        count => format!("{}\n{count} applied", changes(&plan)),
+    };
+    Answer::new(&plan, said)
+}
+
+/// Records a plan, if the policies that stand let `by` do it.
+///
+/// # Errors
+/// [`Failure::Refused`]; then nothing has changed.
+pub async fn take_over(ledger: &Ledger, by: &Principal, plan: &Plan, specs: SpecSet) -> Result<(), Failure> {
+    let standing = Catalog::load(ledger).unwrap_or_else(|_| Catalog::fixed(unfounded(&specs)));
+    let guard = Guard::new(standing, ledger.clone());
+    for change in &plan.changes {
+        let mut request = Request::new(by.clone(), Action::CompanyApply, change.resource.clone());
+        if let Some(declared) = Declared::of(&specs, &change.resource) {
+            request = request.declared(declared);
+        }
+        let answer = guard.check(&request).await.during("asking the policies")?;
+        if !answer.allowed {
+            return Err(Failure::Refused(format!("{}: {}", change.file, answer.sentence)));
+        }
+    }
+    tenon_company::apply(ledger, None, by, plan, specs).await.map_err(company_failure)?;
+    Ok(())
+}
+
+/// A company before its first apply: nobody is in any pod, no policy of its own stands.
+fn unfounded(specs: &SpecSet) -> SpecSet {
+    SpecSet {
+        company: specs.company.clone(),
+        budgets: Default::default(),
+        pods: Default::default(),
+        datasets: Default::default(),
+        feature_views: Default::default(),
+        models: Default::default(),
+        deployments: Default::default(),
+        monitors: Default::default(),
+        policies: Default::default(),
+    }
+}
+
+/// What the files of a folder say, checked through, and what they would change.
+///
+/// # Errors
+/// [`Failure::Files`] with every fault.
+pub async fn wanted(dir: &Path) -> Result<(Plan, SpecSet), Failure> {
+    let spec = company_spec(dir)?;
+    let files = read_folder(dir).map_err(company_failure)?;
+    let applied = match dir.join(&spec.ledger.address).exists() {
+        true => tenon_company::applied(&Company::open(dir, Access::Read, None)?.ledger).map_err(company_failure)?,
+        false => Vec::new(),
+    };
+    let (plan, specs) =
+        tenon_company::plan(&applied, &files).map_err(|faults| Failure::Files(miette::Report::new(faults)))?;
+    check_through(&specs, &files).await?;
+    Ok((plan, specs))
+}
+
+/// Checks what only the parts can: policies by Cedar, queries by planning them over the declared schemas.
+async fn check_through(specs: &SpecSet, files: &[SpecFile]) -> Result<(), Failure> {
+    let mut faults = Policies::parse(&specs.policies).err().unwrap_or_default();
+    let scratch = tempfile::tempdir().during("making a folder to check in")?;
+    let clock = Arc::new(SystemClock);
+    let catalog = Catalog::fixed(specs.clone());
+    let options = LedgerOptions {
+        dir: scratch.path().join("ledger"),
+        origin: "check".to_owned(),
+        clock: clock.clone(),
+        projections: vec![tenon_lake::projection()],
+    };
+    let ledger = Ledger::create(options).during("checking the queries")?;
+    let root = scratch.path().join("lake");
+    let lake = Lake::open(LakeOptions { root, ledger, catalog: catalog.clone(), clock: clock.clone() });
+    let lake = lake.await.during("checking the queries")?;
+    let online = scratch.path().join("online.redb");
+    let features = FeatureStore::open(FeatureStoreOptions { online, lake, catalog, clock }).await;
+    let features = features.during("checking the queries")?;
+    faults.extend(features.check(specs).await.during("checking the queries")?);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Files(miette::Report::new(FileFaults::locate(faults, files))))
+}
+
+/// Prints a JSON Schema.
+pub fn schema(kind: &str) -> Result<Answer, Failure> {
+    let schema = tenon_company::schema(kind).ok_or_else(|| {
+        Failure::Usage(format!("there is no kind of file `{kind}`\n  hint: there is {}", SCHEMA_KINDS.join(", ")))
+    })?;
+    let text = format!("{:#}", schema.as_value());
+    Answer::new(&schema, text)
+}
+
+fn changes(plan: &Plan) -> String {
+    let rows = plan.changes.iter().map(|change| {
+        let affects: Vec<String> = change.affects.iter().map(ToString::to_string).collect();
+        let owner = change.pod.as_ref().map_or_else(|| "company".to_owned(), ToString::to_string);
+        [verb(change).to_owned(), change.resource.to_string(), owner, affects.join(", ")]
+    });
+    table(&["change", "what", "owner", "affects"], rows)
+}
+
+fn verb(change: &Change) -> &'static str {
+    match change.change {
+        ChangeKind::Add => "add",
+        ChangeKind::Change => "change",
+        ChangeKind::Remove => "remove",
+    }
+}
+
+/// Founds a company in a folder whose files are sound and takes them over: the quickstart's first step.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn found(dir: &Path, by: &Principal, clock: Arc<dyn tenon_core::Clock>) -> Result<(Company, usize), Failure> {
+    let (plan, specs) = wanted(dir).await?;
+    let company = Company::found(dir, by, Some(clock)).await?;
+    take_over(&company.ledger, by, &plan, specs).await?;
+    Ok((company, plan.changes.len()))
+}
+

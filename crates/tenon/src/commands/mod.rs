@@ -1,0 +1,81 @@
+//! The commands, one module a group.
+
+mod audit;
+mod company;
+mod data;
+mod get;
+mod models;
+mod serve;
+mod token;
+mod traffic;
+
+use std::path::{Path, PathBuf};
+
+use tenon_core::Principal;
+
+use crate::args::{Arguments, Command};
+use crate::failure::Failure;
+use crate::args::Output;
+use crate::output::Answer;
+use crate::platform::{Access, Company, Platform};
+use crate::quickstart;
+
+pub use company::found;
+pub use models::waive_as;
+pub use serve::serve_until;
+pub use traffic::receipt_text;
+
+/// Where a command runs and as whom.
+pub struct Context {
+    dir: Option<PathBuf>,
+    token: Option<String>,
+    output: Output,
+}
+
+impl Context {
+    /// The company folder.
+    pub fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new("."))
+    }
+
+    /// All parts of the program, to write, and who acts.
+    async fn platform(&self) -> Result<(Platform, Principal), Failure> {
+        let company = Company::open(self.dir(), Access::Write, None)?;
+        let principal = company.identify(self.token.as_deref())?;
+        Ok((Platform::open(company, None).await?, principal))
+    }
+}
+
+/// Does what was said.
+///
+/// # Errors
+/// [`Failure`] says why not.
+pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
+    let context = Context { dir: arguments.dir, token: arguments.token, output: arguments.output };
+    match arguments.command {
+        Command::Quickstart(how) => quickstart::run(context.dir.as_deref(), &how, context.output).await,
+        Command::Init(how) => company::init(&how),
+        Command::Plan => company::plan(&context).await,
+        Command::Apply => company::apply(&context).await,
+        Command::Schema { kind } => company::schema(&kind),
+        Command::Ingest { dataset } => data::ingest(&context, dataset.as_deref()).await,
+        Command::Query { sql, as_of, limit } => data::query(&context, &sql, as_of, limit).await,
+        Command::Train { model } => models::train(&context, &model).await,
+        Command::Waive { version, gate, reason, approver_token } => {
+            models::waive(&context, &version, &gate, &reason, &approver_token).await
+        }
+        Command::Reproduce { version } => models::reproduce(&context, &version).await,
+        Command::Export { reference, to, as_of } => models::export(&context, &reference, &to, as_of).await,
+        Command::Decide { deployment, entities, at } => traffic::decide(&context, &deployment, &entities, at).await,
+        Command::Rollout { deployment, version } => traffic::rollout(&context, &deployment, &version).await,
+        Command::Rollback { deployment, reason } => traffic::rollback(&context, &deployment, &reason).await,
+        Command::History { deployment } => traffic::history(&context, &deployment).await,
+        Command::Why { decision } => traffic::why(&context, decision).await,
+        Command::Get(what) => get::get(&context, &what).await,
+        Command::Describe(what) => get::describe(&context, &what).await,
+        Command::Audit(what) => audit::audit(&context, &what).await,
+        Command::Ledger(what) => audit::ledger(&context, &what).await,
+        Command::Token(what) => token::token(&context, &what).await,
+        Command::Serve(how) => serve::serve(&context, &how).await,
+    }
+}

@@ -1,0 +1,155 @@
+//! `decide`, `rollout`, `rollback`, `history`, `why`.
+
+use serde_json::{Map, Value};
+use tenon_core::id::DecisionId;
+use tenon_core::spec::{ResourceKind, ResourceRef};
+use tenon_core::{DeploymentName, ModelVersionRef, Timestamp};
+use tenon_policy::{Action, Request};
+use tenon_serve::{DecideRequest, Decision, FeatureUsed, Receipt};
+
+use super::Context;
+use crate::failure::{Failure, While};
+use crate::output::{Answer, table};
+use crate::platform::Platform;
+
+fn named(deployment: &str) -> Result<(DeploymentName, ResourceRef), Failure> {
+    let name: DeploymentName =
+        deployment.parse().map_err(|error: tenon_core::name::NameError| Failure::Usage(error.to_string()))?;
+    Ok((name, ResourceRef::new(ResourceKind::Deployment, deployment)))
+}
+
+/// Asks for a decision.
+pub async fn decide(
+    context: &Context,
+    deployment: &str,
+    entities: &[String],
+    at: Option<Timestamp>,
+) -> Result<Answer, Failure> {
+    let (platform, by) = context.platform().await?;
+    let (name, target) = named(deployment)?;
+    platform.allow(&by, Action::DeploymentDecide, target).await?;
+    let entities = entities.iter().map(|pair| entity(pair)).collect::<Result<Map<_, _>, _>>()?;
+    let request = DecideRequest { entities, explain: true, at };
+    let decision = platform.serving.decide(&name, request).await.during("deciding")?;
+    platform.serving.flush().await.during("logging the decision")?;
+    Answer::new(&decision, decided(&decision))
+}
+
+fn entity(pair: &str) -> Result<(String, Value), Failure> {
+    let (key, value) = pair.split_once('=').ok_or_else(|| Failure::Usage(format!("`{pair}` is not `KEY=VALUE`")))?;
+    let value = if value.is_empty() { Value::Null } else { Value::from(value) };
+    Ok((key.to_owned(), value))
+}
+
+fn decided(decision: &Decision) -> String {
+    let reasons = decision.reasons.iter().map(|reason| format!("  {:+.3}  {}", reason.phi, reason.sentence));
+    format!(
+        "{}: {} ({:.1}%) by {} as of {}\ndecision {}\nbecause\n{}",
+        decision.deployment,
+        if decision.decision { "yes" } else { "no" },
+        decision.probability * 100.0,
+        decision.version,
+        decision.at,
+        decision.id,
+        reasons.collect::<Vec<_>>().join("\n")
+    )
+}
+
+/// Sends traffic to a version.
+pub async fn rollout(context: &Context, deployment: &str, version: &ModelVersionRef) -> Result<Answer, Failure> {
+    let (platform, by) = context.platform().await?;
+    let (name, target) = named(deployment)?;
+    let (fairness, approved) = candidate(&platform, version)?;
+    platform.allow_request(&Request::new(by.clone(), Action::RolloutStart, target).candidate(fairness, approved)).await?;
+    platform.serving.start_rollout(&by, &name, version.version).await.during("starting the rollout")?;
+    let state = platform.serving.state(&name).during("reading the traffic")?;
+    Answer::new(&state, shares(&state.traffic))
+}
+
+/// What the policies ask of a candidate: whether it passed the fairness gate, and whether no gate failed.
+fn candidate(platform: &Platform, version: &ModelVersionRef) -> Result<(bool, bool), Failure> {
+    let record = platform.models.version(version).during("reading the version")?;
+    let fairness = record
+        .gates
+        .iter()
+        .any(|gate| gate.gate == "fairness" && gate.verdict == tenon_core::fact::Verdict::Passed);
+    Ok((fairness, record.judged.is_some_and(|judged| judged.approved)))
+}
+
+/// Sends traffic back.
+pub async fn rollback(context: &Context, deployment: &str, reason: &str) -> Result<Answer, Failure> {
+    let (platform, by) = context.platform().await?;
+    let (name, target) = named(deployment)?;
+    platform.allow(&by, Action::RolloutStop, target).await?;
+    let shifted = platform.serving.rollback(&by, &name, reason).await.during("rolling back")?;
+    Answer::new(&shifted, &*shifted.sentence)
+}
+
+/// Says who answered when.
+pub async fn history(context: &Context, deployment: &str) -> Result<Answer, Failure> {
+    let (platform, by) = context.platform().await?;
+    let (name, target) = named(deployment)?;
+    platform.allow(&by, Action::CompanyRead, target).await?;
+    let periods = platform.serving.history(&name).during("reading the history")?;
+    let rows = periods.iter().map(|period| {
+        let until = period.until.map_or_else(|| "now".to_owned(), |until| until.to_string());
+        [period.from.to_string(), until, shares(&period.traffic), period.sentence.clone()]
+    });
+    Answer::new(&periods, table(&["from", "until", "who answered", "why"], rows))
+}
+
+/// Versions with their shares: `late_arrival@1 90%, late_arrival@2 10%`.
+pub fn shares(traffic: &[tenon_core::fact::TrafficShare]) -> String {
+    let shares: Vec<String> = traffic.iter().map(|part| format!("{} {}", part.version, part.share)).collect();
+    if shares.is_empty() { "nobody answers yet".to_owned() } else { shares.join(", ") }
+}
+
+/// Shows a receipt.
+pub async fn why(context: &Context, decision: DecisionId) -> Result<Answer, Failure> {
+    let (platform, by) = context.platform().await?;
+    let receipt = platform.serving.why(decision).await.during("looking for the decision")?;
+    let target = ResourceRef::new(ResourceKind::Deployment, receipt.deployment.as_str());
+    platform.allow(&by, Action::DecisionRead, target).await?;
+    let fault = receipt.verify(&platform.ledger.verifier_key()).err();
+    let proven = match &fault {
+        None => "proven: row → batch → fact → signed checkpoint".to_owned(),
+        Some(fault) => format!("NOT proven: {fault}"),
+    };
+    Ok(Answer::new(&receipt, format!("{}\n{proven}", receipt_text(&receipt)))?.refused_if(fault.is_some()))
+}
+
+/// A receipt in plain words.
+pub fn receipt_text(receipt: &Receipt) -> String {
+    let inputs = receipt.inputs.iter().map(|input| {
+        let known = input.known_at.map_or_else(|| "—".to_owned(), |at| at.to_string());
+        [input.name.to_string(), value(input), known]
+    });
+    let reasons = receipt.reasons.iter().take(5).map(|reason| format!("  {:+.3}  {}", reason.phi, reason.sentence));
+    let outcome = match &receipt.outcome {
+        Some(outcome) => format!("what became of it: {} (known {})", if outcome.outcome { "yes" } else { "no" }, outcome.known_at),
+        None => "what became of it is not known yet".to_owned(),
+    };
+    let proof = &receipt.proof;
+    format!(
+        "decision {} of {} at {}\n{} said {} ({:.1}%), the {} of its deployment\n{}\nbecause\n{}\n{outcome}\ncost: ${:.9}, {} µs\nproof: row {} of {} in its batch, fact {} of {} in the log",
+        receipt.id,
+        receipt.deployment,
+        receipt.at,
+        receipt.version,
+        if receipt.decision { "yes" } else { "no" },
+        receipt.probability * 100.0,
+        receipt.variant.word(),
+        table(&["input", "value", "known at"], inputs),
+        reasons.collect::<Vec<_>>().join("\n"),
+        receipt.usd,
+        receipt.latency_us,
+        proof.index,
+        proof.rows,
+        proof.inclusion.index,
+        proof.inclusion.size,
+    )
+}
+
+fn value(input: &FeatureUsed) -> String {
+    input.value.map_or_else(|| "missing".to_owned(), |value| format!("{value}"))
+}
