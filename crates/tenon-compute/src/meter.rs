@@ -1,35 +1,21 @@
 //! Measures processor time and prices it.
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use cpu_time::ProcessTime;
 use tenon_core::spec::Prices;
 
 /// Measures how much processor time is used from its start on.
 #[derive(Debug, Clone, Copy)]
-pub struct Meter {
-    of: ClockId,
-    from: Timespec,
-}
+pub struct Meter(ProcessTime);
 
 impl Meter {
     /// Starts measuring the whole process: every thread counts, also what others do meanwhile.
     pub fn process() -> Self {
-        Self::start(ClockId::ProcessCPUTime)
-    }
-
-    /// Starts measuring the calling thread alone. The seconds must be read on the same thread.
-    pub fn thread() -> Self {
-        Self::start(ClockId::ThreadCPUTime)
-    }
-
-    fn start(of: ClockId) -> Self {
-        Self { of, from: clock_gettime(of) }
+        Self(ProcessTime::now())
     }
 
     /// Processor seconds used so far, over all cores: two busy cores use two a second.
     pub fn seconds(&self) -> f64 {
-        let now = clock_gettime(self.of);
-        let seconds = (now.tv_sec - self.from.tv_sec) as f64 + (now.tv_nsec - self.from.tv_nsec) as f64 / 1e9;
-        seconds.max(0.0)
+        self.0.elapsed().as_secs_f64()
     }
 
     /// What was used so far, priced.
@@ -58,29 +44,23 @@ impl Spend {
 mod tests {
     use super::*;
 
+    /// Uses 20 ms of processor time, however busy the machine is.
     fn work() {
-        let meter = Meter::thread();
-        while meter.seconds() < 0.02 {
+        let used = cpu_time::ThreadTime::now();
+        while used.elapsed().as_secs_f64() < 0.02 {
             std::hint::black_box((0..1000u64).sum::<u64>());
         }
     }
 
     #[test]
-    fn work_counts_waiting_does_not() {
-        let waited = Meter::thread();
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(waited.seconds() < 0.04, "{}", waited.seconds());
-        let worked = Meter::thread();
-        work();
-        assert!(worked.seconds() >= 0.02);
-    }
-
-    #[test]
-    fn the_process_counts_what_its_threads_did_a_thread_only_its_own() {
-        let (process, thread) = (Meter::process(), Meter::thread());
-        std::thread::scope(|scope| drop(scope.spawn(work)));
-        assert!(process.seconds() >= 0.02);
-        assert!(thread.seconds() < 0.02, "{}", thread.seconds());
+    fn every_thread_counts() {
+        let meter = Meter::process();
+        std::thread::scope(|scope| {
+            scope.spawn(work);
+            scope.spawn(work);
+        });
+        assert!(meter.seconds() >= 0.04, "{}", meter.seconds());
+        assert!(meter.spend(&Prices { cpu_hour_usd: 3600.0 }).usd >= 0.04);
     }
 
     #[test]

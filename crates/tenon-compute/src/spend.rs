@@ -37,14 +37,14 @@ impl Projection for SpendProjection {
         if !fact.is::<SpendRecorded>() {
             return Ok(());
         }
-        let recorded: SpendRecorded = fact.payload().map_err(unreadable)?;
+        let recorded: SpendRecorded = fact.payload()?;
         for kind in [BudgetPeriod::Month, BudgetPeriod::Day] {
             let key = key(fact.pod.as_ref(), kind, fact.at);
             let mut spent = docs.read::<Spent>(SPEND, &key)?.unwrap_or_default();
             spent.usd += recorded.usd;
             spent.seconds += recorded.seconds;
             spent.facts += 1;
-            docs.put(SPEND, &key, serde_json::to_value(spent).map_err(unreadable)?)?;
+            docs.put(SPEND, &key, serde_json::to_value(spent)?)?;
         }
         Ok(())
     }
@@ -53,8 +53,4 @@ impl Projection for SpendProjection {
 /// The document of a pod's spend in the period that holds the moment.
 pub(crate) fn key(pod: Option<&PodName>, kind: BudgetPeriod, at: Timestamp) -> String {
     format!("{}/{}", pod.map_or("", PodName::as_str), Period::of(kind, at))
-}
-
-fn unreadable(error: impl std::fmt::Display) -> LedgerError {
-    LedgerError::Other(error.to_string())
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use tenon_core::spec::{ColumnType, DatasetSpec, FeatureViewSpec, Gate, SpecFault, SpecSet, closest};
+use tenon_core::spec::{ColumnType, DatasetSpec, Gate, SpecFault, SpecSet, closest};
 use tenon_core::{FeatureViewName, ModelName};
 use tenon_query::point_in_time::{KeyType, Session, schema_of};
 use tenon_query::{QueryError, RowsQuery};

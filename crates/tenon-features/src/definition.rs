@@ -10,7 +10,6 @@ use crate::FeatureError;
 
 /// A model with the views that it reads.
 pub(crate) struct Definition<'a> {
-    pub name: &'a ModelName,
     pub model: &'a Resource<ModelSpec>,
     pub views: Vec<(&'a FeatureViewName, &'a FeatureViewSpec)>,
 }
@@ -33,7 +32,7 @@ impl<'a> Definition<'a> {
                 }
             }
         }
-        Ok(Self { name, model, views })
+        Ok(Self { model, views })
     }
 
     /// The features' names, in order.

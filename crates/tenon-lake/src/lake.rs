@@ -264,8 +264,10 @@ impl Lake {
     async fn key_set(&self, reference: &str) -> Result<Arc<KeySet>, LakeError> {
         let (dataset, column) = reference.split_once('.').unwrap_or((reference, ""));
         let sql = format!("SELECT \"{column}\" FROM \"{dataset}\" WHERE \"{column}\" IS NOT NULL");
+        let is_table = DatasetName::new(dataset).is_ok_and(|dataset| self.table_spec(&dataset).is_ok());
+        let tables = if is_table { vec![dataset.to_owned()] } else { self.tables_of(&sql).await? };
         let mut versions = Vec::new();
-        for table in self.tables_of(&sql).await? {
+        for table in tables {
             if let Some(version) = self.version(&table, AsOf::Latest).await? {
                 versions.push((table, version));
             }

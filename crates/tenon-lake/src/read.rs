@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::prelude::SessionContext;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
 use tenon_core::{AsOf, DatasetName};
 use tenon_query::{QueryError, RowsQuery, empty_table, fresh, register_view};
@@ -138,10 +138,9 @@ impl Lake {
     /// [`LakeError::NoVersion`] for a version that the table does not have.
     pub async fn version(&self, table: &str, as_of: AsOf) -> Result<Option<u64>, LakeError> {
         match as_of {
-            AsOf::Latest if self.declared_schema(table).is_some() => self.sealed_version(table),
-            AsOf::Latest => Ok(self.table(table).await?.head.lock().await.version),
+            AsOf::Latest => self.newest(table).await,
             AsOf::Version(version) => {
-                let newest = self.version(table, AsOf::Latest).boxed().await?;
+                let newest = self.newest(table).await?;
                 if newest.is_some_and(|newest| version <= newest) {
                     Ok(Some(version))
                 } else {
@@ -154,6 +153,13 @@ impl Lake {
                 Ok(history[..by_then].last().map(|commit| commit.version))
             }
         }
+    }
+
+    async fn newest(&self, table: &str) -> Result<Option<u64>, LakeError> {
+        if self.declared_schema(table).is_some() {
+            return self.sealed_version(table);
+        }
+        Ok(self.table(table).await?.head.lock().await.version)
     }
 
     /// Writes a snapshot as one Parquet file, whole or not at all. Returns rows written.

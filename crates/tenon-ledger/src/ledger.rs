@@ -415,16 +415,18 @@ impl Ledger {
         self.read(|store| audit::audit(store, verifier, projections, Some(checkpoint), &mut progress))
     }
 
-    /// Folds every document anew from the facts and compares; takes the new ones over when `replace` says so.
+    /// Folds every document anew from the facts and compares; takes the new ones over when `replace` says so. Holds the
+    /// calling thread meanwhile, and with `replace` every append too.
     ///
     /// # Errors
     /// [`LedgerError::ReadOnly`] when a read-only ledger is asked to replace; [`LedgerError::Projection`] when a
     /// projection no longer takes a fact.
-    pub async fn rebuild(&self, replace: bool) -> Result<RebuildReport, LedgerError> {
+    pub fn rebuild(&self, replace: bool) -> Result<RebuildReport, LedgerError> {
         if !replace {
             return self.read(|store| store.snapshot(|store| rebuild_report(store, &self.inner.projections)));
         }
-        match self.ask(Work::Rebuild).await? {
+        let writer = self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?;
+        match writer.ask_and_block(Work::Rebuild)? {
             Done::Rebuilt(report) => Ok(report),
             Done::Appended(_) | Done::Advanced => Err(LedgerError::Closed),
         }

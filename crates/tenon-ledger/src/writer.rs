@@ -43,9 +43,12 @@ pub(crate) enum Done {
     Rebuilt(RebuildReport),
 }
 
+/// Who waits for it: a task, or a thread.
+pub(crate) type Answer = Box<dyn FnOnce(Result<Done, LedgerError>) + Send>;
+
 pub(crate) struct Job {
     pub work: Work,
-    pub answer: oneshot::Sender<Result<Done, LedgerError>>,
+    pub answer: Answer,
 }
 
 /// A fact that has no moment yet.
@@ -122,14 +125,13 @@ impl Writer {
         match self.try_commit(&mut jobs) {
             Ok(outcomes) => {
                 for (job, outcome) in jobs.into_iter().zip(outcomes) {
-                    let _ = job.answer.send(outcome);
+                    (job.answer)(outcome);
                 }
             }
             Err(error) if jobs.len() == 1 => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a ledger commit failed");
-                for job in jobs.drain(..1) {
-                    let _ = job.answer.send(Err(error));
-                    return;
+                if let Some(job) = jobs.pop() {
+                    (job.answer)(Err(error));
                 }
             }
             Err(_) => {
@@ -289,11 +291,23 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// Asks and waits as a task.
     pub async fn ask(&self, work: Work) -> Result<Done, LedgerError> {
         let (answer, done) = oneshot::channel();
-        let jobs = self.jobs.as_ref().ok_or(LedgerError::Closed)?;
-        jobs.send(Job { work, answer }).map_err(|_| LedgerError::Closed)?;
+        self.send(work, Box::new(|outcome| drop(answer.send(outcome))))?;
         done.await.map_err(|_| LedgerError::Closed)?
+    }
+
+    /// Asks and holds the thread until the answer is there.
+    pub fn ask_and_block(&self, work: Work) -> Result<Done, LedgerError> {
+        let (answer, done) = channel();
+        self.send(work, Box::new(move |outcome| drop(answer.send(outcome))))?;
+        done.recv().map_err(|_| LedgerError::Closed)?
+    }
+
+    fn send(&self, work: Work, answer: Answer) -> Result<(), LedgerError> {
+        let jobs = self.jobs.as_ref().ok_or(LedgerError::Closed)?;
+        jobs.send(Job { work, answer }).map_err(|_| LedgerError::Closed)
     }
 }
 

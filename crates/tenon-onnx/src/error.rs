@@ -27,8 +27,8 @@ pub enum OnnxError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A valid model that needs an operator, type or option that pure Rust evaluation lacks; ONNX Runtime may have it.
-    #[error("`{what}` at {place} is not evaluated natively; {hint}")]
+    /// A valid model that needs an operator, type or option that is lacking here; the hint says what may have it.
+    #[error("`{what}` at {place} is not supported; {hint}")]
     Unsupported {
         /// The operator, type or option.
         what: String,

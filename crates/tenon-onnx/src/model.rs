@@ -11,7 +11,7 @@ use crate::error::{OnnxError, Result, bad_input, invalid, unsupported};
 use crate::info::tensor_info;
 use crate::ops::Op;
 use crate::proto::{GraphProto, ModelProto};
-use crate::tensor::{Tensor, TensorInfo};
+use crate::tensor::{Dim, Tensor, TensorInfo};
 
 /// The largest model file that is read.
 pub const MAX_MODEL_BYTES: usize = 512 << 20;
@@ -64,9 +64,9 @@ impl Model {
         let (model, graph) = decode(bytes)?;
         let mut slots = Slots::default();
         let given = |name: &String| graph.initializer.iter().any(|initializer| initializer.name == *name);
-        let inputs: Vec<_> =
+        let declared: Vec<_> =
             graph.input.iter().filter(|input| !given(&input.name)).map(tensor_info).collect::<Result<_>>()?;
-        for input in &inputs {
+        for input in &declared {
             slots.define(&input.name, "the graph's inputs")?;
         }
         let mut constants = Vec::new();
@@ -81,7 +81,12 @@ impl Model {
                 return Err(unsupported("omitted optional input", place));
             }
             let inputs = node.input.iter().map(|name| slots.find(name, &place)).collect::<Result<Vec<_>>>()?;
-            let op = Op::read(node, &attributes)?;
+            let mut op = Op::read(node, &attributes)?;
+            if let Op::TreeClassifier(trees) | Op::TreeRegressor(trees) = &mut op
+                && let Some(Dim::Fixed(width)) = inputs.first().and_then(|&slot| declared.get(slot)?.shape.get(1))
+            {
+                trees.set_width(*width, &place)?;
+            }
             let mut outputs = Vec::with_capacity(node.output.len());
             for name in &node.output {
                 outputs.push(if name.is_empty() { None } else { Some(slots.define(name, &place)?) });
@@ -97,7 +102,7 @@ impl Model {
         let output_slots =
             outputs.iter().map(|output| slots.find(&output.name, "the graph's outputs")).collect::<Result<_>>()?;
         let (metadata, n_slots) = (metadata(&model), slots.by_name.len());
-        Ok(Self { inputs, outputs, metadata, constants, steps, output_slots, n_slots })
+        Ok(Self { inputs: declared, outputs, metadata, constants, steps, output_slots, n_slots })
     }
 
     /// What must be passed to [`Self::run`].
@@ -115,8 +120,8 @@ impl Model {
         &self.metadata
     }
 
-    /// The trees, when the model is one ensemble over its only input, so that [`crate::TreeShap`] explains its
-    /// features as they come in.
+    /// The trees, when the model is one ensemble over its only input, so that [`crate::TreeShap`] explains the features
+    /// as they come in. What follows the ensemble in the graph is no part of its margin.
     pub fn ensemble(&self) -> Option<&TreeEnsemble> {
         let mut found = None;
         for step in &self.steps {

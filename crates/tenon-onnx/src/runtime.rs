@@ -12,7 +12,7 @@ use ort::session::SessionInputValue;
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
 use parking_lot::Mutex;
 
-use crate::error::{OnnxError, Result, bad_input, unsupported};
+use crate::error::{OnnxError, Result, bad_input};
 use crate::model::{decode, metadata};
 use crate::tensor::{DType, Dim, Tensor, TensorData, TensorInfo};
 
@@ -51,13 +51,10 @@ impl Runtime {
     pub fn load(&self, bytes: &[u8]) -> Result<RuntimeSession> {
         let (model, _) = decode(bytes)?;
         let failed = |message: String| OnnxError::Runtime { action: "load the model", message };
-        let session = ort::session::Session::builder(&self.environment)
-            .map_err(|error| failed(error.to_string()))?
-            .with_intra_threads(1)
-            .and_then(|builder| builder.with_log_level(LogLevel::Error))
-            .map_err(|error| failed(error.to_string()))?
-            .commit_from_memory(bytes)
-            .map_err(|error| failed(error.to_string()))?;
+        let builder = ort::session::Session::builder(&self.environment).map_err(|error| failed(error.to_string()))?;
+        let builder = builder.with_intra_threads(1).map_err(|error| failed(error.to_string()))?;
+        let mut builder = builder.with_log_level(LogLevel::Error).map_err(|error| failed(error.to_string()))?;
+        let session = builder.commit_from_memory(bytes).map_err(|error| failed(error.to_string()))?;
         let inputs = session.inputs().iter().map(describe).collect::<Result<_>>()?;
         let outputs = session.outputs().iter().map(describe).collect::<Result<_>>()?;
         Ok(RuntimeSession { inputs, outputs, metadata: metadata(&model), session: Mutex::new(session) })
@@ -180,7 +177,11 @@ impl std::fmt::Debug for RuntimeSession {
 fn describe(outlet: &Outlet) -> Result<TensorInfo> {
     let place = format!("value `{}`", outlet.name());
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
-        return Err(unsupported("value that is not a tensor", place));
+        return Err(OnnxError::Unsupported {
+            what: "value that is not a tensor".to_owned(),
+            place,
+            hint: "export a classifier with `zipmap=False`, so that it returns a tensor of probabilities".to_owned(),
+        });
     };
     let dtype = match ty {
         TensorElementType::Float32 => DType::F32,
@@ -189,7 +190,13 @@ fn describe(outlet: &Outlet) -> Result<TensorInfo> {
         TensorElementType::Int32 => DType::I32,
         TensorElementType::Bool => DType::Bool,
         TensorElementType::String => DType::String,
-        other => return Err(unsupported(format!("element type {other}"), place)),
+        other => {
+            return Err(OnnxError::Unsupported {
+                what: format!("element type {other}"),
+                place,
+                hint: "cast it inside the model to float, double, int32, int64, bool or string".to_owned(),
+            });
+        }
     };
     let dim = |&extent: &i64| usize::try_from(extent).map_or(Dim::Dynamic(None), Dim::Fixed);
     Ok(TensorInfo { name: outlet.name().to_owned(), dtype, shape: shape.iter().map(dim).collect() })

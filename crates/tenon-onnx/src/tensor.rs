@@ -210,9 +210,11 @@ impl Tensor {
     }
 }
 
-/// The number of elements of a shape, `None` when it is absurd.
+/// The number of elements of a shape, `None` when it is absurd. Every part of the shape is then bounded too, even when
+/// another extent is zero.
 pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1_usize, |all, &dim| all.checked_mul(dim)).filter(|&all| all <= MAX_ELEMENTS)
+    let bound = shape.iter().try_fold(1_usize, |all, &dim| all.checked_mul(dim.max(1)))?;
+    (bound <= MAX_ELEMENTS).then(|| shape.iter().product())
 }
 
 fn from_raw(dtype: DType, raw: &[u8], place: &str) -> Result<TensorData> {

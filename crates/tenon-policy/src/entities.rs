@@ -61,7 +61,8 @@ impl Maker<'_> {
                     ("founder", Value::new_bool(self.specs.pods.is_empty())),
                     ("roles", Value::new_set(roles)),
                 ];
-                let parents = pods.iter().map(|(pod, _)| self.names.resource(ResourceKind::Pod, pod.as_str())).collect();
+                let parents =
+                    pods.iter().map(|(pod, _)| self.names.resource(ResourceKind::Pod, pod.as_str())).collect();
                 let tags = pods.iter().map(|(pod, role)| (pod.to_string(), Value::new_string(role.clone()))).collect();
                 entity(uid, attributes, parents, tags)
             }
@@ -83,7 +84,7 @@ impl Maker<'_> {
         applied: Option<&Declared>,
         declared: Option<&Declared>,
     ) -> Result<Entity, PolicyError> {
-        let uid = self.names.target(target);
+        let uid = self.names.target(target, &self.specs.company.name);
         let company = self.names.resource(ResourceKind::Company, &self.specs.company.name);
         let either = |of: fn(&Declared) -> bool| match (applied, declared) {
             (None, None) => true,

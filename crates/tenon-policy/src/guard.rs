@@ -46,7 +46,9 @@ impl Guard {
                 sentence: answer.sentence.clone(),
             };
             let pod = match &request.target {
-                Target::Resource(resource) => Declared::of(rulebook.specs(), resource).or_else(|| request.declared.clone()),
+                Target::Resource(resource) => {
+                    Declared::of(rulebook.specs(), resource).or_else(|| request.declared.clone())
+                }
                 Target::Ledger | Target::Token { .. } => None,
             };
             let pod = pod.and_then(|of| of.pod);

@@ -73,8 +73,12 @@ impl Names {
         uid(of, name)
     }
 
-    pub(crate) fn target(&self, target: &Target) -> EntityUid {
+    /// The target's name; a company has one company, whatever it is called there.
+    pub(crate) fn target(&self, target: &Target, company: &str) -> EntityUid {
         match target {
+            Target::Resource(resource) if resource.kind == ResourceKind::Company => {
+                self.resource(resource.kind, company)
+            }
             Target::Resource(resource) => self.resource(resource.kind, &resource.name),
             Target::Ledger => uid(&self.ledger, "ledger"),
             Target::Token { name, .. } => uid(&self.token, name),

@@ -104,15 +104,17 @@ impl Rulebook {
     ) -> Result<Authorization, PolicyError> {
         let (names, schema) = (&self.policies.names, &self.policies.schema);
         let make = Maker { specs: &self.specs, names };
+        let target = names.target(&request.target, &self.specs.company.name);
         let mut extra = Vec::new();
-        if declared.is_some() || self.entities.get(&names.target(&request.target)).is_none() {
+        if declared.is_some() || self.entities.get(&target).is_none() {
             extra.push(make.target(&request.target, applied, declared)?);
         }
         let holder = match &request.target {
             Target::Token { acts_as, .. } => Some(acts_as),
             _ => None,
         };
-        for principal in [Some(&request.principal), request.context.approved_by.as_ref(), holder].into_iter().flatten() {
+        for principal in [Some(&request.principal), request.context.approved_by.as_ref(), holder].into_iter().flatten()
+        {
             if self.entities.get(&names.principal(principal)).is_none() {
                 extra.push(make.principal(principal)?);
             }
@@ -120,7 +122,7 @@ impl Rulebook {
         let question = Question::new(
             names.principal(&request.principal),
             names.action(request.action),
-            names.target(&request.target),
+            target,
             self.context(request)?,
             Some(schema),
         );
@@ -204,7 +206,11 @@ impl Rulebook {
             Some(format!("{} of {pod}", member.role))
         });
         let pods = pods.collect::<Vec<_>>().join(", ");
-        if pods.is_empty() { format!("{owner}, and {name} is in no pod") } else { format!("{owner}, and {name} is {pods}") }
+        if pods.is_empty() {
+            format!("{owner}, and {name} is in no pod")
+        } else {
+            format!("{owner}, and {name} is {pods}")
+        }
     }
 }
 

@@ -41,13 +41,13 @@ impl Projection for TokensProjection {
     fn apply(&self, docs: &mut dyn DocsMut, stored: &StoredFact) -> Result<(), LedgerError> {
         let fact = &stored.fact;
         if fact.is::<TokenCreated>() {
-            let TokenCreated { name, principal, digest, expires } = fact.payload().map_err(unreadable)?;
+            let TokenCreated { name, principal, digest, expires } = fact.payload()?;
             let (created_by, created_at) = (fact.by.clone(), fact.at);
             let key = digest.hex();
             let record = TokenRecord { name, principal, digest, created_by, created_at, expires };
-            docs.put(TOKENS, &key, serde_json::to_value(record).map_err(unreadable)?)?;
+            docs.put(TOKENS, &key, serde_json::to_value(record)?)?;
         } else if fact.is::<TokenRevoked>() {
-            let TokenRevoked { name } = fact.payload().map_err(unreadable)?;
+            let TokenRevoked { name } = fact.payload()?;
             for (key, record) in docs.list::<TokenRecord>(TOKENS, "")? {
                 if record.name == name {
                     docs.delete(TOKENS, &key)?;
@@ -154,10 +154,6 @@ fn authenticate(docs: &dyn Docs, bearer: &str, now: Timestamp) -> Result<Option<
     let found = docs.read::<TokenRecord>(TOKENS, &shown.hex())?;
     let counts = |token: &TokenRecord| equal(&token.digest, &shown) && token.expires.is_none_or(|end| now < end);
     Ok(found.filter(counts).map(|token| token.principal))
-}
-
-fn unreadable(error: impl std::fmt::Display) -> LedgerError {
-    LedgerError::Other(error.to_string())
 }
 
 /// Who a caller without a token is.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use serde_json::{Map, Value};
 use tenon_core::id::DecisionId;
@@ -51,7 +51,7 @@ impl Inner {
         let mut answers = self.answer(route, &layout, vec![ask], request.explain, started)?;
         let Some(answer) = answers.pop() else { return Err(ServeError::UnevenBatch { rows: 0, moments: 1 }) };
         let decision = decision(&answer, route, &layout, deployment);
-        self.keep(deployment, vec![answer.record]).await?;
+        self.keep(vec![answer.record]).await?;
         Ok(decision)
     }
 
@@ -87,7 +87,7 @@ impl Inner {
             probabilities: records.iter().map(|record| record.probability).collect(),
             decisions: records.iter().map(|record| record.decision).collect(),
         };
-        self.keep(deployment, records).await?;
+        self.keep(records).await?;
         Ok(batch)
     }
 
@@ -164,11 +164,11 @@ impl Inner {
     }
 
     /// Makes decisions durable; then they may await their outcomes.
-    async fn keep(&self, deployment: &DeploymentName, records: Vec<DecisionRecord>) -> Result<(), ServeError> {
+    async fn keep(&self, records: Vec<DecisionRecord>) -> Result<(), ServeError> {
         let mut frames = Frames::default();
         let waiting: Vec<(DecisionId, Waiting)> =
             records.iter().map(|record| (record.id, Waiting::of(record))).collect();
-        let rows = records.len() as u64;
+        let rows = i64::try_from(records.len()).unwrap_or(i64::MAX);
         records.into_iter().for_each(|record| frames.decision(record));
         self.journal.append(frames).await?;
         self.unflushed.fetch_add(rows, Ordering::Relaxed);

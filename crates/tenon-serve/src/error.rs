@@ -9,7 +9,7 @@ use tenon_core::{DeploymentName, ModelName, ModelVersionRef, Timestamp};
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// No such deployment is applied.
-    #[error("there is no deployment `{name}`{}", known(.known))]
+    #[error("there is no deployment `{name}`{}", there_is(.known))]
     UnknownDeployment {
         /// The name as given.
         name: String,
@@ -197,7 +197,7 @@ pub enum ServeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InferError {
     /// No such model is applied.
-    #[error("there is no model `{name}`{}", known(.known))]
+    #[error("there is no model `{name}`{}", there_is(.known))]
     UnknownModel {
         /// The name as given.
         name: String,
@@ -276,7 +276,7 @@ pub(crate) fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn known(names: &[String]) -> String {
+fn there_is(names: &[String]) -> String {
     if names.is_empty() { String::new() } else { format!("; there is: {}", list(names)) }
 }
 

@@ -100,6 +100,15 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// Decisions and outcomes in it.
+    pub(crate) fn rows(&self) -> i64 {
+        let rows = |entry: &Entry| match entry {
+            Entry::Decision(..) => 1,
+            Entry::Outcomes(entry) => i64::try_from(entry.outcomes.len()).unwrap_or(i64::MAX),
+        };
+        self.entries.iter().map(rows).sum()
+    }
+
     /// Removes the file; what it held is sealed.
     pub(crate) fn remove(&self) -> Result<(), ServeError> {
         match std::fs::remove_file(&self.path) {

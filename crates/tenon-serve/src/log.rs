@@ -42,7 +42,7 @@ impl Inner {
             let of_segment = self.log(segment).await?;
             flushed.decisions += of_segment.decisions;
             flushed.outcomes += of_segment.outcomes;
-            self.unflushed.fetch_sub(of_segment.decisions + of_segment.outcomes, Ordering::Relaxed);
+            self.unflushed.fetch_sub(segment.rows(), Ordering::Relaxed);
             segment.remove()?;
             closed.remove(0);
         }

@@ -140,7 +140,7 @@ impl Inner {
             return Err(error);
         }
         claimed.iter().for_each(|(outcome, waiting)| book.learn(waiting, outcome.outcome));
-        self.unflushed.fetch_add(taken.joined, Ordering::Relaxed);
+        self.unflushed.fetch_add(i64::try_from(claimed.len()).unwrap_or(i64::MAX), Ordering::Relaxed);
         Ok(taken)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tenon_core::fact::{RolloutStarted, TrafficReason, TrafficShare, TrafficShifted, VersionJudged};
 use tenon_core::id::RolloutId;
-use tenon_core::{DeploymentName, ModelVersionRef, Share, Timestamp};
+use tenon_core::{ModelVersionRef, Share, Timestamp};
 use tenon_ledger::{Docs, DocsMut, LedgerError, Projection, StoredFact};
 
 /// Collection of [`DeploymentState`], by deployment.

@@ -144,8 +144,10 @@ impl DecisionProof {
         let leaf = merkle::leaf_hash(self.row.as_bytes());
         merkle::verify_inclusion(&leaf, self.index, self.rows, &self.path, &sealed.merkle_root)
             .map_err(|_| ReceiptFault::NotInBatch)?;
-        tenon_ledger::verify::inclusion(&self.fact, &self.inclusion, verifier_key)
-            .map_err(|error| ReceiptFault::NotInLog { reason: error.to_string() })
+        let leaf = serde_json_canonicalizer::to_vec(&self.fact).map_err(|error| other(error.to_string()))?;
+        tenon_ledger::verify::inclusion(&leaf, &self.inclusion, verifier_key)
+            .map_err(|error| ReceiptFault::NotInLog { reason: error.to_string() })?;
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) engines: Engines,
     pub(crate) journal: Journal,
     /// Decisions and outcomes that are durable and not yet in the lake.
-    pub(crate) unflushed: AtomicU64,
+    pub(crate) unflushed: AtomicI64,
     /// Closed segments that are not yet sealed. Holding the lock is what flushing means.
     pub(crate) closed: tokio::sync::Mutex<Vec<Segment>>,
     pub(crate) outcomes: Mutex<OutcomeBook>,
@@ -87,7 +87,7 @@ impl Serving {
     /// `JournalDamaged` when an acknowledged record cannot be read; otherwise what the lake or the ledger say.
     pub async fn open(options: ServingOptions) -> Result<Self, ServeError> {
         let (journal, left) = Journal::open(&options.journal)?;
-        let unflushed = left.iter().map(|segment| segment.entries.len() as u64).sum();
+        let unflushed = left.iter().map(Segment::rows).sum();
         let serving = Self {
             inner: Arc::new(Inner {
                 ledger: options.ledger,
@@ -98,7 +98,7 @@ impl Serving {
                 ids: options.ids,
                 engines: Engines::new(options.models, options.runtime),
                 journal,
-                unflushed: AtomicU64::new(unflushed),
+                unflushed: AtomicI64::new(unflushed),
                 closed: tokio::sync::Mutex::new(left),
                 outcomes: Mutex::default(),
                 outcomes_read: tokio::sync::OnceCell::new(),
@@ -170,7 +170,8 @@ impl Serving {
         request: DecideRequest,
     ) -> Result<Decision, ServeError> {
         let started = Instant::now();
-        self.inner.decide(&self.route(deployment)?, deployment, request, started).await
+        let route = self.inner.route(deployment)?;
+        self.inner.decide(&route, deployment, request, started).await
     }
 
     /// Decides about many at once by the same path, as a replay does: one journal write for all, no JSON between.
@@ -187,7 +188,8 @@ impl Serving {
         explain: bool,
     ) -> Result<DecisionBatch, ServeError> {
         let started = Instant::now();
-        self.inner.decide_many(&self.route(deployment)?, deployment, entities, at, explain, started).await
+        let route = self.inner.route(deployment)?;
+        self.inner.decide_many(&route, deployment, entities, at, explain, started).await
     }
 
     /// Takes in what became of decisions. Each outcome joins its decision once; doubles, outcomes for no decision and
@@ -215,6 +217,7 @@ impl Serving {
     /// Flushes every `every`, or sooner once `rows` decisions wait, and moves the rollouts on, until `shutdown` is
     /// ready; then flushes once more.
     pub async fn run(&self, every: Duration, rows: u64, shutdown: impl Future<Output = ()> + Send) {
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         tokio::pin!(shutdown);
         let mut flushed = Instant::now();
         loop {
@@ -223,7 +226,8 @@ impl Serving {
                 () = &mut shutdown => true,
                 () = tokio::time::sleep(beat) => false,
             };
-            if stop || flushed.elapsed() >= every || self.inner.unflushed.load(Ordering::Relaxed) >= rows {
+            let many = self.inner.unflushed.load(Ordering::Relaxed) >= rows;
+            if stop || many || flushed.elapsed() >= every {
                 if let Err(error) = self.flush().await {
                     tracing::error!(error = &error as &dyn std::error::Error, "decisions stay in the journal");
                 }
@@ -318,10 +322,6 @@ impl Serving {
                 tracing::warn!(%deployment, error, "the deployment cannot answer yet");
             }
         }
-    }
-
-    fn route(&self, deployment: &DeploymentName) -> Result<Arc<Route>, ServeError> {
-        self.inner.route(deployment)
     }
 
     fn pick(&self, model: &str, version: Option<u32>) -> Result<ModelVersionRef, ServeError> {

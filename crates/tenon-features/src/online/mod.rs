@@ -18,7 +18,6 @@ pub(crate) use read::{many, one};
 pub(crate) use view::{LiveView, Shape};
 
 use crate::FeatureError;
-use crate::definition::Definition;
 
 /// What is served now: one generation of the applied specs.
 #[derive(Default)]

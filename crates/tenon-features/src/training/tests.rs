@@ -134,7 +134,8 @@ fn observations_that_cannot_be_learnt_from_are_told() {
     };
     assert_eq!(told(whole.clone()), "name `flight_id` 1 twice: each row must be one decision");
     let renamed = |from: &str, to: &str| {
-        let fields = whole.schema().fields().iter().map(|field| {
+        let schema = whole.schema();
+        let fields = schema.fields().iter().map(|field| {
             let name = if field.name() == from { to } else { field.name().as_str() };
             Field::new(name, field.data_type().clone(), true)
         });

@@ -8,8 +8,8 @@ mod rules;
 
 pub(crate) use broken::Tally;
 pub(crate) use keys::{KeySet, Seen};
+pub(crate) use quarantine::Quarantined;
 pub use quarantine::quarantine_schema;
-pub(crate) use quarantine::{Quarantined, quarantine_rows};
 pub(crate) use rules::{Rules, contract_schema};
 
 use arrow::record_batch::RecordBatch;

@@ -10,15 +10,11 @@ use crate::checkpoint::Checkpoint;
 use crate::tiles::{self, WIDTH, bundle_path, entries, tile_path};
 
 /// Checks an exported log against a verifier key that its reader has from elsewhere: every entry, every tile, the
-/// checkpoint. `progress` is told how many facts of how many are done.
+/// checkpoint.
 ///
 /// # Errors
 /// [`LedgerError::Note`] when the key is not one. Whatever is wrong with the files is a finding.
-pub fn verify_export(
-    dir: &Path,
-    verifier_key: &str,
-    mut progress: impl FnMut(u64, u64),
-) -> Result<VerifyReport, LedgerError> {
+pub fn verify_export(dir: &Path, verifier_key: &str) -> Result<VerifyReport, LedgerError> {
     let verifier = verifier_key.parse()?;
     let note = std::fs::read_to_string(dir.join(CHECKPOINT_FILE));
     let opened = match &note {
@@ -63,7 +59,6 @@ pub fn verify_export(
             let root = walk.root();
             return Ok(walk.report(root, 0));
         }
-        progress(size.min((first_bundle + 16) * WIDTH), size);
     }
     let (walk, root) = walk.finish(&mut read_tile);
     Ok(walk.report(root, 0))

@@ -44,7 +44,7 @@ pub(super) struct Boosted {
     pub(super) trees: Vec<Tree>,
     pub(super) base: f64,
     /// The margin of each learning row, as training saw it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests compare it with the artifact"))]
+    #[cfg_attr(not(test), allow(dead_code, reason = "the tests compare it with the artifact"))]
     pub(super) margins: Vec<f64>,
 }
 
@@ -61,11 +61,13 @@ pub(super) fn boost(rows: &[f32], features: usize, labels: &[bool], settings: &S
     let share = |of: usize, part: f64| ((of as f64 * part).ceil() as usize).clamp(1, of);
     let mut trees = Vec::with_capacity(settings.trees);
     for _ in 0..settings.trees {
-        (&mut gradients, &mut hessians, &margins, labels).into_par_iter().for_each(|(gradient, hessian, margin, label)| {
-            let probability = 1.0 / (1.0 + (-margin).exp());
-            *gradient = (probability - f64::from(u8::from(*label))) as f32;
-            *hessian = (probability * (1.0 - probability)) as f32;
-        });
+        (&mut gradients, &mut hessians, &margins, labels).into_par_iter().for_each(
+            |(gradient, hessian, margin, label)| {
+                let probability = 1.0 / (1.0 + (-margin).exp());
+                *gradient = (probability - f64::from(u8::from(*label))) as f32;
+                *hessian = (probability * (1.0 - probability)) as f32;
+            },
+        );
         let used = random.sample(features, share(features, settings.feature_share));
         let sampled = random.sample(labels.len(), share(labels.len(), settings.row_share));
         let mut order: Vec<u32> = sampled.into_iter().map(|row| row as u32).collect();
@@ -79,7 +81,7 @@ pub(super) fn boost(rows: &[f32], features: usize, labels: &[bool], settings: &S
 }
 
 /// What a tree says to a row.
-pub(super) fn value(tree: &Tree, row: &[f32]) -> f64 {
+fn value(tree: &Tree, row: &[f32]) -> f64 {
     let mut at = 0;
     loop {
         match tree.nodes[at] {

@@ -160,7 +160,10 @@ impl Growth<'_> {
             let histogram = if best.is_some() { histogram } else { Vec::new() };
             Leaf { node, depth, rows, sums, histogram, best }
         };
-        [leaf(left_node, left_rows, split.left, left_histogram), leaf(left_node + 1, right_rows, right_sums, right_histogram)]
+        [
+            leaf(left_node, left_rows, split.left, left_histogram),
+            leaf(left_node + 1, right_rows, right_sums, right_histogram),
+        ]
     }
 
     fn leaf_node(&self, sums: &Sums) -> Node {
@@ -288,6 +291,8 @@ mod tests {
         let tree = grow(&columns, &[0], &mut order, &gradients, &[1.0; 8], limits);
         let cover = 4.0;
         assert_eq!(tree.nodes[1..], [Node::Leaf { value: 1.0, cover }, Node::Leaf { value: -1.0, cover }]);
-        assert!(matches!(tree.nodes[0], Node::Split { threshold, missing_left: true, .. } if threshold == f64::from(f32::MIN)));
+        assert!(
+            matches!(tree.nodes[0], Node::Split { threshold, missing_left: true, .. } if threshold == f64::from(f32::MIN))
+        );
     }
 }

@@ -151,19 +151,22 @@ impl TreeEnsemble {
             return Err(invalid("the ensemble", "it has no trees"));
         }
         if let Some(width) = n_features {
-            if self.n_features > width.max(1) {
-                let highest = self.n_features - 1;
-                return Err(invalid(
-                    "the ensemble",
-                    format!("a split looks at feature {highest}, but rows have {width}"),
-                ));
-            }
-            self.n_features = width.max(1);
+            self.set_width(width, "the ensemble")?;
         }
         if !self.covers_add_up() {
             self.covers.clear();
         }
         Ok(self)
+    }
+
+    /// Takes rows to be `width` wide.
+    pub(crate) fn set_width(&mut self, width: usize, place: &str) -> Result<()> {
+        if self.n_features > width.max(1) {
+            let highest = self.n_features - 1;
+            return Err(invalid(place, format!("a split looks at feature {highest}, but rows have {width}")));
+        }
+        self.n_features = width.max(1);
+        Ok(())
     }
 
     /// Whether each node's cover is that of its children together. (Exporters that don't know the covers write ones.)

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{Aggregate, FlatNode, Head, Labels, TreeEnsemble};
 use crate::error::{Result, bad_input};
-use crate::tensor::TensorData;
+use crate::tensor::{TensorData, elements};
 use crate::transform::{Transform, logistic};
 
 /// Walks in lock-step: enough to hide the latency of one step behind the others'.
@@ -119,6 +119,9 @@ impl TreeEnsemble {
         if !rows.len().is_multiple_of(n_features) {
             return Err(bad_input("rows", format!("{} values are no whole rows of {n_features}", rows.len())));
         }
+        if elements(&[rows.len() / n_features, self.n_outputs]).is_none() {
+            return Err(bad_input("rows", "there are too many rows at once"));
+        }
         Ok(())
     }
 
@@ -137,9 +140,9 @@ impl TreeEnsemble {
                 let start = first.min(n_rows - LANES);
                 let lanes: [&[f32]; LANES] = std::array::from_fn(|k| &rows[(start + k) * n_features..][..n_features]);
                 let leaves = walk::<EQ, _>(&self.nodes, [root; LANES], lanes, self.depth);
-                for k in first - start..LANES {
-                    let at = (start + k) * self.n_outputs;
-                    self.add(&self.nodes[leaves[k] as usize], &mut scores[at..at + self.n_outputs]);
+                let new = scores[first * self.n_outputs..].chunks_mut(self.n_outputs);
+                for (&leaf, scores) in leaves[first - start..].iter().zip(new) {
+                    self.add(&self.nodes[leaf as usize], scores);
                 }
             }
         }

@@ -49,7 +49,7 @@ impl Labels {
 }
 
 /// What the scores stand for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Head {
     Regressor,
     /// One score column a class or, when `n_outputs` is 1, one for the second of two classes.
@@ -63,7 +63,7 @@ pub(crate) enum Head {
 /// A node in 16 bytes. Children are neighbours (`right == left + 1`), so one step is a comparison and an addition.
 /// A leaf is its own left child and its test never goes right, so stepping on from a leaf stays there: several trees
 /// or rows walk in lock-step without a branch, each as long as the longest.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct FlatNode {
     /// Go right when the value is at or above it; NaN means never.
     pub(crate) threshold: f32,
@@ -105,7 +105,7 @@ impl FlatNode {
 /// It holds exactly what its ONNX form holds: thresholds, leaf values and covers are float32 from the start, so that
 /// a model predicts and explains the same before it is written and after it is read. Scores are accumulated in
 /// float64, tree after tree (ONNX Runtime sums in float32, which is where the two differ, below 1e-5 of the scale).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct TreeEnsemble {
     pub(crate) n_features: usize,
     pub(crate) n_outputs: usize,
@@ -132,7 +132,8 @@ impl TreeEnsemble {
         self.roots.len()
     }
 
-    /// The least width of a row: one more than the highest feature that any tree looks at, or what the trainer said.
+    /// The least width of a row: what the trainer or the model's input says, or one more than the highest feature that any
+    /// tree looks at.
     pub fn n_features(&self) -> usize {
         self.n_features
     }

@@ -8,8 +8,8 @@ use crate::attributes::Attributes;
 use crate::error::{Result, invalid, unsupported};
 use crate::transform::Transform;
 
-/// The most leaf values (leaves × outputs) of one ensemble.
-const MAX_LEAF_VALUES: usize = 1 << 28;
+/// The most leaf values (nodes × outputs) of one ensemble: a small file can claim many.
+const MAX_LEAF_VALUES: usize = 1 << 26;
 
 /// The two operators call the same things by different names.
 struct Names {

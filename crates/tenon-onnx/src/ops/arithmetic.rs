@@ -79,6 +79,9 @@ fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 
 /// For each element of `result`, the element of the operand of shape `operand` that takes part in it.
 fn positions(operand: &[usize], result: &[usize]) -> Vec<usize> {
+    if result.contains(&0) {
+        return Vec::new();
+    }
     let mut at = vec![0];
     for (axis, &extent) in result.iter().enumerate() {
         let own = (axis + operand.len()).checked_sub(result.len()).map_or(1, |axis| operand[axis]);

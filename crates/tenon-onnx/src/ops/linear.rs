@@ -4,7 +4,7 @@ use super::floats;
 use crate::attributes::Attributes;
 use crate::ensemble::{Labels, highest, read_labels};
 use crate::error::{Result, bad_input, invalid, unsupported};
-use crate::tensor::{Tensor, TensorData};
+use crate::tensor::{Tensor, TensorData, elements};
 use crate::transform::Transform;
 
 /// `scores = rows · coefficientsᵀ + intercepts`, accumulated in float64.
@@ -63,6 +63,9 @@ impl Linear {
         let features = self.coefficients.len() / targets;
         if columns != features {
             return Err(bad_input(place, format!("the model takes {features} features, a row has {columns}")));
+        }
+        if elements(&[rows, targets]).is_none() {
+            return Err(bad_input(place, format!("{rows} rows of {targets} targets are too many at once")));
         }
         let values = floats(input, place)?;
         let mut outputs = Vec::with_capacity(rows * targets);

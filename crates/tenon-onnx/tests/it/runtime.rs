@@ -67,7 +67,8 @@ fn the_runtime_runs_what_is_not_native() {
     assert_eq!(session.inputs(), known.inputs());
 
     let input = rows("X", &json("scaled_logistic.json")["rows"]);
-    let (ours, theirs) = (known.run(&[input.clone()]).unwrap(), session.run(&[input]).unwrap());
+    let input = [input];
+    let (ours, theirs) = (known.run(&input).unwrap(), session.run(&input).unwrap());
     assert_eq!(ours[0], theirs[0]);
     for (a, b) in ours[1].as_f32().unwrap().iter().zip(theirs[1].as_f32().unwrap()) {
         assert!((a - b).abs() < 1e-6);

@@ -31,7 +31,10 @@ fn grow(nodes: &mut Vec<Node>, choices: &[(u8, i8, u8, bool)], features: u32, de
 
 /// A row whose values lie on, between and beyond the thresholds, or are missing.
 pub fn row(features: usize) -> impl Strategy<Value = Vec<f32>> {
-    proptest::collection::vec(prop_oneof![8 => (-8_i8..9).prop_map(|x| f32::from(x) * 0.25), 1 => Just(f32::NAN)], features)
+    proptest::collection::vec(
+        prop_oneof![8 => (-8_i8..9).prop_map(|x| f32::from(x) * 0.25), 1 => Just(f32::NAN)],
+        features,
+    )
 }
 
 /// The leaf that a row reaches, walked as the definition says.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tenon_core::spec::{ResourceKind, SpecFile, SpecSet};
 use tenon_core::Principal;
+use tenon_core::spec::{ResourceKind, SpecFile, SpecSet};
 use tenon_policy::{Policies, Rulebook, Target};
 
 pub const FRAMEWORK: &str = include_str!("framework.cedar");

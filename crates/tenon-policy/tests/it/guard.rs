@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tenon_company::Catalog;
+use tenon_core::Timestamp;
 use tenon_core::clock::ManualClock;
 use tenon_core::fact::AuthorizationRefused;
-use tenon_core::Timestamp;
 use tenon_ledger::{Ledger, LedgerOptions};
 use tenon_policy::{Action, Guard, PolicyError, Request, TokensProjection};
 
@@ -14,8 +14,7 @@ use crate::company::{FRAMEWORK, specs, what, who};
 pub fn ledger(dir: &std::path::Path) -> (Ledger, Arc<ManualClock>) {
     let clock = ManualClock::at(Timestamp::from_micros(1_357_000_000_000_000));
     let projections: Vec<Arc<dyn tenon_ledger::Projection>> = vec![Arc::new(TokensProjection)];
-    let options =
-        LedgerOptions { dir: dir.to_owned(), origin: "acme".to_owned(), clock: clock.clone(), projections };
+    let options = LedgerOptions { dir: dir.to_owned(), origin: "acme".to_owned(), clock: clock.clone(), projections };
     (Ledger::create(options).unwrap(), clock)
 }
 
@@ -25,7 +24,9 @@ async fn a_refusal_is_a_fact_and_a_permit_is_none() {
     let (ledger, _) = ledger(dir.path());
     let guard = Guard::new(Catalog::fixed(specs(&[("f.cedar", FRAMEWORK)])), ledger.clone());
     let before = ledger.size().unwrap();
-    assert!(guard.check(&Request::new(who("ana"), Action::ModelTrain, what("model arrivals_model"))).await.unwrap().allowed);
+    assert!(
+        guard.check(&Request::new(who("ana"), Action::ModelTrain, what("model arrivals_model"))).await.unwrap().allowed
+    );
     assert_eq!(ledger.size().unwrap(), before);
 
     let request = Request::new(who("ana"), Action::ModelTrain, what("model hiring_model"));

@@ -45,6 +45,7 @@ fn what_holds_where_the_policies_folder_says_nothing() {
 
         ben          | model.read        | model hiring_model        | + everyone-known-reads
         ben          | company.read      | company acme              | + everyone-known-reads
+        ben          | company.read      | company company           | + everyone-known-reads
         ben          | ledger.export     | ledger                    | + everyone-known-reads
         ida          | dataset.query     | dataset arrivals_rows     | + everyone-known-reads
         ben          | dataset.query     | dataset hiring_rows       | -
@@ -126,6 +127,20 @@ fn what_the_framework_adds() {
     for alone in [None, Some("ana"), Some("eve"), Some("service:rollout")] {
         assert!(!allowed(&waive(alone)), "{alone:?}");
     }
+}
+
+#[test]
+fn there_is_one_company_whatever_it_is_called() {
+    let policy = "@id(\"closed\")\n@says(\"s\")\nforbid (principal, action == Tenon::Action::\"company.apply\", \
+        resource == Tenon::Company::\"acme\");";
+    check(
+        &rulebook(specs(&[("closed.cedar", policy)])),
+        r"
+        ana | company.apply | company acme    | - closed
+        ana | company.apply | company company | - closed
+        ana | company.apply | budgets budgets | + leads-act-for-the-company
+        ",
+    );
 }
 
 #[test]

@@ -45,7 +45,8 @@ impl World {
         let (started, shift) = start(&self.state, &deployment(), &version(candidate), spec, id(u64::from(candidate)));
         // As the record keeps it.
         let started: RolloutStarted = serde_json::from_value(serde_json::to_value(started).unwrap()).unwrap();
-        self.state.start(&started, self.now());
+        let now = self.now();
+        self.state.start(&started, now);
         self.evidence.clear();
         self.make(shift);
     }

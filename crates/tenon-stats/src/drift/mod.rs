@@ -1,6 +1,6 @@
 //! Is a live window distributed like the reference?
 //!
-//! [`psi`](mod@psi) measures *how much* a column moved, bin by bin, and works on stored histograms; the two-sample
+//! [`psi`](fn@psi) measures *how much* a column moved, bin by bin, and works on stored histograms; the two-sample
 //! tests say how surely it moved at all; the adjustments keep a monitor of many columns from crying wolf.
 //!
 //! Every p-value here takes rows as independent. Rows that cluster (a storm delays a whole day of flights) make

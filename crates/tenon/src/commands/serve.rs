@@ -1,9 +1,10 @@
 //! `serve`.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use crate::failure::{Failure, While};
@@ -33,15 +34,11 @@ pub async fn serve(context: &Context, how: &Serve) -> Result<Answer, Failure> {
         Output::Table => format!("serving at http://{address}"),
         Output::Json => serde_json::json!({ "address": format!("http://{address}") }).to_string(),
     };
-    let (stop, _) = watch::channel(false);
-    let mut stopped = stop.subscribe();
-    let doors = tenon_server::serve(platform.doors(), listener, async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    });
-    let doors = tokio::spawn(doors);
+    let stop = CancellationToken::new();
+    let doors = tokio::spawn(tenon_server::serve(platform.doors(), listener, stop.clone().cancelled_owned()));
     announce(&ready)?;
     serve_until(&platform, ended()).await?;
-    let _ = stop.send(true);
+    stop.cancel();
     doors.await.during("serving")?.during("serving")?;
     Answer::new(&serde_json::json!({ "ended": true }), "ended")
 }
@@ -72,39 +69,26 @@ async fn ended() {
 /// # Errors
 /// When a part cannot end well.
 pub async fn serve_until<T>(platform: &Platform, end: impl Future<Output = T>) -> Result<(), Failure> {
-    let (stop, _) = watch::channel(false);
-    let stopped = || {
-        let mut stopped = stop.subscribe();
-        async move {
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        }
-    };
-    let serving = platform.serving.clone();
+    let stop = CancellationToken::new();
     let flushing = tokio::spawn({
-        let stopped = stopped();
+        let (serving, stopped) = (platform.serving.clone(), stop.clone().cancelled_owned());
         async move { serving.run(FLUSH_EVERY, FLUSH_ROWS, stopped).await }
     });
-    let subscribers = platform.subscribers.clone();
     let reacting = tokio::spawn({
-        let stopped = stopped();
+        let (subscribers, stopped) = (Arc::clone(&platform.subscribers), stop.clone().cancelled_owned());
         async move { subscribers.run(stopped).await }
     });
-    let watching = tokio::spawn(watching(platform.clone(), stopped()));
+    let watching = tokio::spawn(watching(platform.clone(), stop.clone()));
     end.await;
-    let _ = stop.send(true);
+    stop.cancel();
     reacting.await.during("ending")?.during("letting the subscribers react")?;
     watching.await.during("ending")?;
     flushing.await.during("ending")?;
     platform.features.flush().await.during("writing the online store")
 }
 
-async fn watching(platform: Platform, stopped: impl Future<Output = ()>) {
-    tokio::pin!(stopped);
-    loop {
-        tokio::select! {
-            () = &mut stopped => return,
-            () = tokio::time::sleep(WATCH_EVERY) => {}
-        }
+async fn watching(platform: Platform, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(WATCH_EVERY)).await.is_some() {
         if let Err(error) = platform.watch.tick().await {
             say(format!("the monitors could not measure: {error}"));
         }

@@ -1,0 +1,355 @@
+//! What the pages show, as plain values.
+
+use tenon_core::Timestamp;
+use tenon_core::fact::{TrafficReason, Verdict};
+
+/// What every page's frame says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// The company's name.
+    pub company: String,
+    /// The company's present moment.
+    pub now: Timestamp,
+}
+
+/// The whole loop on one page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HomeView {
+    /// The frame.
+    pub frame: Frame,
+    /// What the company is for.
+    pub description: Option<String>,
+    /// The datasets, by name.
+    pub datasets: Vec<DatasetRow>,
+    /// The model versions, newest first.
+    pub versions: Vec<VersionRow>,
+    /// The deployments, by name.
+    pub deployments: Vec<DeploymentView>,
+    /// The monitors, by name.
+    pub monitors: Vec<MonitorView>,
+    /// Money, by pod.
+    pub budgets: Vec<BudgetRow>,
+    /// The last facts, newest first; none: the reader may not see them.
+    pub facts: Option<Vec<FactRow>>,
+    /// The record as it stands.
+    pub ledger: LedgerView,
+}
+
+/// A dataset in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatasetRow {
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub pod: String,
+    /// What it holds.
+    pub description: String,
+    /// The newest version; none: nothing has landed.
+    pub version: Option<u64>,
+    /// When that was sealed.
+    pub updated: Option<Timestamp>,
+    /// Rows that landed.
+    pub rows: u64,
+    /// Rows that were set aside.
+    pub quarantined: u64,
+    /// Whether it is computed from others.
+    pub computed: bool,
+}
+
+/// A model version in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VersionRow {
+    /// Its name: `late_arrival@2`.
+    pub version: String,
+    /// When it was registered.
+    pub at: Timestamp,
+    /// Why it was trained.
+    pub cause: String,
+    /// Area under the ROC curve on the held-out rows.
+    pub roc_auc: Option<f64>,
+    /// What the gates said.
+    pub gates: Vec<GateView>,
+    /// Whether it may be deployed; none: not judged yet.
+    pub approved: Option<bool>,
+    /// Whether it answers now.
+    pub serving: bool,
+}
+
+/// What a gate said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GateView {
+    /// The gate's kind.
+    pub gate: String,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub sentence: String,
+}
+
+/// One version's part of the traffic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// The version.
+    pub version: String,
+    /// Its share, between 0 and 1.
+    pub share: f64,
+}
+
+/// A deployment and who answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeploymentView {
+    /// Its name.
+    pub name: String,
+    /// What callers get.
+    pub description: String,
+    /// Who answers now.
+    pub traffic: Vec<Part>,
+    /// The rollout that is under way, in words.
+    pub rollout: Option<String>,
+    /// Decisions in the lake.
+    pub decisions: u64,
+    /// Outcomes that joined one.
+    pub outcomes: u64,
+    /// Who answered when, newest first.
+    pub history: Vec<PeriodRow>,
+}
+
+/// A stretch of time in which the traffic stood still.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeriodRow {
+    /// Its begin.
+    pub from: Timestamp,
+    /// Its end; none: now.
+    pub until: Option<Timestamp>,
+    /// Who answered.
+    pub traffic: Vec<Part>,
+    /// What began it.
+    pub reason: TrafficReason,
+    /// The same in words.
+    pub sentence: String,
+    /// The fact's index.
+    pub fact: u64,
+}
+
+/// What a monitor saw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MonitorView {
+    /// Its name.
+    pub name: String,
+    /// What it watches.
+    pub deployment: String,
+    /// What it asks.
+    pub description: String,
+    /// The population stability index that counts as moved far, in nats.
+    pub threshold: f64,
+    /// The comparisons with the training set, oldest first.
+    pub drift: Vec<DriftMark>,
+    /// The area under the ROC curve that was promised.
+    pub quality_at_least: Option<f64>,
+    /// The measurements of quality, oldest first.
+    pub quality: Vec<QualityMark>,
+    /// When drift was detected, oldest first.
+    pub detections: Vec<Mark>,
+    /// When a version took over, oldest first.
+    pub takeovers: Vec<Mark>,
+}
+
+/// One comparison with the training set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DriftMark {
+    /// The end of its window.
+    pub at: Timestamp,
+    /// The input that moved most.
+    pub most_moved: Option<String>,
+    /// Its population stability index, in nats.
+    pub psi: f64,
+    /// The prediction's, in nats.
+    pub prediction_psi: f64,
+}
+
+/// One measurement of quality.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QualityMark {
+    /// The end of its window.
+    pub at: Timestamp,
+    /// Area under the ROC curve.
+    pub auc: f64,
+    /// The ends of its 95% interval.
+    pub interval: (f64, f64),
+}
+
+/// Something that happened at a moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mark {
+    /// When.
+    pub at: Timestamp,
+    /// A few letters for the chart: `@2`.
+    pub label: String,
+    /// In words.
+    pub sentence: String,
+}
+
+/// Money of a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BudgetRow {
+    /// The pod.
+    pub pod: String,
+    /// The period: `2013-09`.
+    pub period: String,
+    /// What was spent in it, in US dollars.
+    pub spent_usd: f64,
+    /// What may be, in US dollars; none: no limit.
+    pub limit_usd: Option<f64>,
+}
+
+/// A fact in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FactRow {
+    /// Its index.
+    pub index: u64,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Its kind.
+    pub kind: String,
+    /// Who did it.
+    pub by: String,
+    /// In words.
+    pub what: String,
+    /// A page that says more.
+    pub link: Option<String>,
+}
+
+/// The record as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LedgerView {
+    /// Which log it is.
+    pub origin: String,
+    /// How many facts it holds.
+    pub size: u64,
+    /// The root of its tree, in base64.
+    pub root: String,
+    /// The verifier key of its checkpoints.
+    pub key: String,
+}
+
+/// One model version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelView {
+    /// The frame.
+    pub frame: Frame,
+    /// The version as in lists.
+    pub row: VersionRow,
+    /// Heading and sentences, in plain words.
+    pub card: Vec<(String, Vec<String>)>,
+    /// The inputs by mean absolute SHAP value in log-odds, the weightiest first.
+    pub importance: Vec<(String, f64)>,
+    /// Measures on the held-out rows.
+    pub metrics: Vec<(String, f64)>,
+    /// What it is made of: name and digest, or figure.
+    pub evidence: Vec<(String, String)>,
+    /// The registration's fact.
+    pub fact: u64,
+}
+
+/// One dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatasetView {
+    /// The frame.
+    pub frame: Frame,
+    /// The dataset as in lists.
+    pub row: DatasetRow,
+    /// Above this share of bad rows a batch is refused whole, in words.
+    pub max_quarantined: Option<String>,
+    /// The columns.
+    pub columns: Vec<ColumnRow>,
+    /// Rules over whole rows: name, condition, what happens.
+    pub checks: Vec<(String, String, String)>,
+    /// Why rows were set aside, over all batches: rule and rows, most first.
+    pub quarantined: Vec<(String, u64)>,
+    /// What rows that landed were remarked on for: rule and rows, most first.
+    pub warned: Vec<(String, u64)>,
+    /// The batches, newest first.
+    pub commits: Vec<CommitRow>,
+}
+
+/// A column's promises.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnRow {
+    /// Its name.
+    pub name: String,
+    /// Its type, with the unit.
+    pub kind: String,
+    /// What it promises, in words.
+    pub promises: String,
+    /// What happens to a row that breaks them.
+    pub otherwise: String,
+}
+
+/// A batch that landed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommitRow {
+    /// The table's version.
+    pub version: u64,
+    /// When it was sealed.
+    pub at: Timestamp,
+    /// Rows that landed.
+    pub rows: u64,
+    /// Rows that were set aside.
+    pub quarantined: u64,
+    /// Where they came from.
+    pub source: String,
+    /// The fact's index.
+    pub fact: u64,
+}
+
+/// One decision with its receipt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecisionView {
+    /// The frame.
+    pub frame: Frame,
+    /// Its id.
+    pub id: String,
+    /// Who was asked.
+    pub deployment: String,
+    /// Who answered.
+    pub version: String,
+    /// `champion` or `candidate`.
+    pub variant: String,
+    /// The moment that it is about.
+    pub at: Timestamp,
+    /// Who it was about: column and value.
+    pub entities: Vec<(String, String)>,
+    /// The predicted probability of yes.
+    pub probability: f64,
+    /// What was decided.
+    pub decision: bool,
+    /// What became of it, and when that was known.
+    pub outcome: Option<(bool, Timestamp)>,
+    /// The strongest reasons: sentence and weight in log-odds.
+    pub reasons: Vec<(String, f64)>,
+    /// The inputs: name, value, when it was known.
+    pub inputs: Vec<(String, Option<f32>, Option<Timestamp>)>,
+    /// How long it took, in microseconds.
+    pub latency_us: i64,
+    /// What it cost, in US dollars.
+    pub usd: f64,
+    /// The way from the row to the signed log, step by step.
+    pub proof: Vec<(String, String)>,
+    /// Why the proof does not hold; none: it does.
+    pub fault: Option<String>,
+}
+
+/// A stretch of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FactsView {
+    /// The frame.
+    pub frame: Frame,
+    /// The record as it stands.
+    pub ledger: LedgerView,
+    /// The facts, newest first.
+    pub facts: Vec<FactRow>,
+    /// The index from which older facts are shown next.
+    pub older: Option<u64>,
+    /// The index from which newer facts are shown next.
+    pub newer: Option<u64>,
+}
