@@ -5,13 +5,13 @@ use tenon_core::{Span, Timestamp};
 
 use crate::view::{Mark, MonitorView};
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 1080.0;
 const LEFT: f64 = 44.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 34.0;
-const DRIFT_HEIGHT: f64 = 170.0;
-const GAP: f64 = 34.0;
-const QUALITY_HEIGHT: f64 = 96.0;
+const DRIFT_HEIGHT: f64 = 190.0;
+const GAP: f64 = 52.0;
+const QUALITY_HEIGHT: f64 = 110.0;
 const AXIS: f64 = 24.0;
 
 /// Maps values to places along one direction.
@@ -104,7 +104,7 @@ fn quality(monitor: &MonitorView, time: Scale, top: f64) -> Markup {
     band.extend(at(|mark| mark.interval.0).into_iter().rev());
     html! {
         (grid(y, step))
-        text.name x=(LEFT) y=(n(top - 8.0)) { "quality: ROC AUC where outcomes are known, with its 95% interval" }
+        text.name x=(LEFT + 4.0) y=(n(top - 9.0)) { "quality: ROC AUC where outcomes are known, with its 95% interval" }
         path.band d={ (line(&band)) "Z" } {}
         @if let Some(at_least) = monitor.quality_at_least {
             line.threshold x1=(LEFT) x2=(WIDTH - RIGHT) y1=(n(y.place(at_least))) y2=(n(y.place(at_least))) {}
@@ -138,7 +138,7 @@ fn marks(monitor: &MonitorView, time: Scale, end: f64) -> Markup {
                 title { (mark.sentence) }
                 line x1=(n(x)) x2=(n(x)) y1=(TOP) y2=(n(end)) {}
                 path d=(format!("M{} {}l5 5l-5 5l-5 -5z", n(x), n(end - 5.0))) {}
-                (caption(x + 3.0, TOP + DRIFT_HEIGHT + 12.0, &format!("{} takes over", mark.label)))
+                (caption(x + 3.0, TOP + DRIFT_HEIGHT + 15.0, &format!("{} takes over", mark.label)))
             }
         }
     }

@@ -420,6 +420,9 @@ impl FeatureStore {
         let views: Vec<Arc<LiveView>> = live.views.values().flatten().cloned().collect();
         let known: Vec<String> = live.views.keys().map(|name| name.as_str().to_owned()).collect();
         let writes = online::take_unwritten(&views);
+        if writes.is_empty() {
+            return Ok(());
+        }
         let file = Arc::clone(&self.inner.file);
         let (writes, outcome) = tokio::task::spawn_blocking(move || {
             let outcome = file.write(&writes, &known);

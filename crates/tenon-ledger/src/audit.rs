@@ -53,13 +53,14 @@ impl Audit<'_> {
         let mut start = 0;
         while start < stored {
             // Somebody may have moved facts to absurd indices; empty stretches are skipped.
-            let mut rows = Vec::new();
-            let read = self.store.rows_from(start, CHUNK, |row| Ok(rows.push(row)));
-            if let Err(error) = read {
-                walk.findings.general(format!("the facts from {start} on cannot be read ({error})"));
-                docs.complete = false;
-                break;
-            }
+            let rows = match self.store.rows_from(start, CHUNK) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    walk.findings.general(format!("the facts from {start} on cannot be read ({error})"));
+                    docs.complete = false;
+                    break;
+                }
+            };
             let Some(last) = rows.last().map(|row| row.index) else { break };
             let columns: Vec<_> = rows.iter().map(|row| (row.at, row.operation.clone(), row.kind.clone())).collect();
             let first = rows.first().map_or(0, |row| row.index);
@@ -77,6 +78,7 @@ impl Audit<'_> {
             walk.findings.about(index, Some(kind), "seals an operation that another fact of its kind sealed before");
         }
         let (mut walk, root) = walk.finish(&mut read_tile);
+        docs.complete &= walk.is_gapless();
         let documents = self.documents(&docs, &mut walk.findings);
         Ok(walk.report(root, documents))
     }

@@ -14,11 +14,7 @@ pub(crate) fn export(store: &Store, verifier: &NoteVerifier, to: &Path) -> Resul
     for number in 0..size.div_ceil(WIDTH) {
         let range = number * WIDTH..size.min((number + 1) * WIDTH);
         let mut bundle = Vec::new();
-        let mut fits = true;
-        store.rows(range.clone(), |row| {
-            fits &= push_entry(&mut bundle, &row.bytes);
-            Ok(())
-        })?;
+        let fits = store.rows(range.clone())?.iter().all(|row| push_entry(&mut bundle, &row.bytes));
         if !fits {
             return Err(LedgerError::Damaged(format!("a fact between {} and {} is too long", range.start, range.end)));
         }

@@ -336,13 +336,9 @@ impl Ledger {
     /// [`LedgerError::NoSuchFact`].
     pub fn leaf(&self, index: u64) -> Result<Vec<u8>, LedgerError> {
         self.read(|store| {
-            let mut leaf = None;
-            store.rows(index..index.saturating_add(1), |row| {
-                leaf = Some(row.bytes);
-                Ok(())
-            })?;
+            let leaf = store.rows(index..index.saturating_add(1))?.pop();
             let size = store.size()?;
-            leaf.ok_or(LedgerError::NoSuchFact { index, size })
+            Ok(leaf.ok_or(LedgerError::NoSuchFact { index, size })?.bytes)
         })
     }
 

@@ -48,9 +48,8 @@ pub(crate) fn fold_facts(
     let mut start = range.start;
     while start < range.end {
         let end = range.end.min(start + CHUNK);
-        let mut rows = Vec::with_capacity((end - start) as usize);
-        store.rows(start..end, |row| Ok(rows.push((row.index, row.bytes))))?;
-        let facts: Vec<_> = rows.par_iter().map(|(index, bytes)| stored(*index, bytes)).collect::<Result<_, _>>()?;
+        let rows = store.rows(start..end)?;
+        let facts: Vec<_> = rows.par_iter().map(|row| stored(row.index, &row.bytes)).collect::<Result<_, _>>()?;
         for fact in &facts {
             fold(projections, docs, fact)?;
         }
@@ -77,8 +76,9 @@ pub(crate) fn compare(store: &Store, folded: &MemoryDocs) -> Result<(u64, Vec<Di
             None => differs(&collection, &key, "comes from no fact"),
             Some((_, _, document)) => {
                 // The texts are equal nearly always; where they are not, the order of members may be all.
-                let same = document.to_string() == text
-                    || serde_json::from_str::<Value>(&text).is_ok_and(|found| found == *document);
+                let written = document.to_string();
+                let same =
+                    written == text || serde_json::from_str::<Value>(&text).is_ok_and(|found| found == *document);
                 if !same {
                     differs(&collection, &key, "is not what the facts say");
                 }

@@ -103,10 +103,8 @@ impl Store {
 
     /// Whether the folder holds a ledger's database with its tables.
     pub fn exists_in(dir: &Path) -> Result<bool, LedgerError> {
-        dir.join(FILE)
-            .exists()
-            .then(|| Self { connection: Connection::open(dir.join(FILE))? }.exists())
-            .unwrap_or(Ok(false))
+        let file = dir.join(FILE);
+        if file.exists() { Self { connection: Connection::open(file)? }.exists() } else { Ok(false) }
     }
 
     fn exists(&self) -> Result<bool, LedgerError> {
@@ -176,41 +174,25 @@ impl Store {
         Ok(())
     }
 
-    /// The rows in a range of indices, in order; `each` may ask to stop by an error.
-    pub fn rows(
-        &self,
-        range: Range<u64>,
-        mut each: impl FnMut(FactRow) -> Result<(), LedgerError>,
-    ) -> Result<(), LedgerError> {
-        let sql = "SELECT idx, kind, at, operation, leaf FROM facts WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-        let mut query = self.connection.prepare_cached(sql)?;
-        let mut rows = query.query(params![as_i64(range.start), as_i64(range.end)])?;
-        while let Some(row) = rows.next()? {
-            each(fact_row(row)?)?;
-        }
-        Ok(())
+    /// The rows in a range of indices, in order.
+    pub fn rows(&self, range: Range<u64>) -> Result<Vec<FactRow>, LedgerError> {
+        self.fact_rows("idx >= ?1 AND idx < ?2 ORDER BY idx", range.start, range.end)
     }
 
-    /// As [`Store::rows`], at most `limit` rows from an index on.
-    pub fn rows_from(
-        &self,
-        from: u64,
-        limit: u64,
-        mut each: impl FnMut(FactRow) -> Result<(), LedgerError>,
-    ) -> Result<(), LedgerError> {
-        let sql = "SELECT idx, kind, at, operation, leaf FROM facts WHERE idx >= ?1 ORDER BY idx LIMIT ?2";
-        let mut query = self.connection.prepare_cached(sql)?;
-        let mut rows = query.query(params![as_i64(from), as_i64(limit)])?;
-        while let Some(row) = rows.next()? {
-            each(fact_row(row)?)?;
-        }
-        Ok(())
+    /// At most `limit` rows from an index on, in order.
+    pub fn rows_from(&self, from: u64, limit: u64) -> Result<Vec<FactRow>, LedgerError> {
+        self.fact_rows("idx >= ?1 ORDER BY idx LIMIT ?2", from, limit)
+    }
+
+    fn fact_rows(&self, which: &str, first: u64, second: u64) -> Result<Vec<FactRow>, LedgerError> {
+        let sql = format!("SELECT idx, kind, at, operation, leaf FROM facts WHERE {which}");
+        let mut query = self.connection.prepare_cached(&sql)?;
+        let rows = query.query_map(params![as_i64(first), as_i64(second)], fact_row)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     pub fn facts(&self, range: Range<u64>) -> Result<Vec<StoredFact>, LedgerError> {
-        let mut facts = Vec::new();
-        self.rows(range, |row| Ok(facts.push(stored(row.index, &row.bytes)?)))?;
-        Ok(facts)
+        self.rows(range)?.iter().map(|row| stored(row.index, &row.bytes)).collect()
     }
 
     /// Facts of a kind (all when `None`) from an index on, oldest first; or before it, newest first.

@@ -319,3 +319,64 @@ impl Drop for Handle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+    use tenon_core::Principal;
+    use tenon_core::clock::ManualClock;
+
+    use super::*;
+    use crate::{audit, files};
+
+    fn facts(count: usize, text: &str) -> Vec<Fact> {
+        let by = Principal::person("ann");
+        let new =
+            NewFact { kind: "a.b".into(), version: 1, by, pod: None, operation: None, body: json!({ "text": text }) };
+        (0..count).map(|_| draft(new.clone()).unwrap()).collect()
+    }
+
+    fn commit(writer: &mut Writer, batches: Vec<Vec<Fact>>) -> Vec<Result<Appended, LedgerError>> {
+        let (sender, answers) = channel();
+        let jobs = batches.into_iter().map(|facts| {
+            let sender = sender.clone();
+            let answer: Answer = Box::new(move |outcome| drop(sender.send(outcome)));
+            Job { work: Work::Append(facts), answer }
+        });
+        writer.commit(jobs.collect());
+        drop(sender);
+        let appended = answers.into_iter().map(|outcome| match outcome? {
+            Done::Appended(appended) => Ok(appended),
+            Done::Advanced | Done::Rebuilt(_) => Err(LedgerError::Closed),
+        });
+        appended.collect()
+    }
+
+    #[test]
+    fn a_full_disk_refuses_what_does_not_fit_and_later_appends_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let signer = NoteSigner::new("acme", &[1; 32]);
+        files::write_key(folder.path(), &signer).unwrap();
+        let empty = Checkpoint { origin: "acme".into(), size: 0, root: merkle::empty_root() }.sign(&signer);
+        let store = Store::create(folder.path(), "acme", |store| store.put_checkpoint(0, &empty)).unwrap();
+        let clock = ManualClock::at(Timestamp::from_micros(0));
+        let mut writer = Writer::new(store, signer, clock, Vec::new()).unwrap();
+        assert!(commit(&mut writer, vec![facts(10, "small")]).remove(0).is_ok());
+
+        writer.store.limit_pages(writer.store.page_count() + 8);
+        let large = "x".repeat(60_000);
+        let outcomes = commit(&mut writer, vec![facts(1, "small"), facts(20, &large), facts(2, "small")]);
+        assert_eq!(outcomes[0].as_ref().unwrap().indices, [10]);
+        assert!(matches!(outcomes[1], Err(LedgerError::DiskFull)), "{:?}", outcomes[1]);
+        assert_eq!(outcomes[2].as_ref().unwrap().indices, [11, 12]);
+        assert!(matches!(commit(&mut writer, vec![facts(20, &large)])[0], Err(LedgerError::DiskFull)));
+
+        writer.store.limit_pages(1_000_000);
+        assert_eq!(commit(&mut writer, vec![facts(20, &large)])[0].as_ref().unwrap().size, 33);
+        let verifier = files::read_verifier(folder.path()).unwrap();
+        let report = audit::audit(&writer.store, &verifier, &[], None, &mut |_, _| ()).unwrap();
+        assert!(report.ok(), "{:?}", report.findings);
+        assert_eq!(report.facts, 33);
+    }
+}

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider,
+};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -49,8 +51,12 @@ pub fn session(memory_limit_bytes: usize, spill_dir: &Path) -> Result<SessionCon
 
 /// A session with the limits and functions of `base`, and no tables yet. Costs microseconds.
 pub fn fresh(base: &SessionContext) -> SessionContext {
-    let state = SessionStateBuilder::new_from_existing(base.state())
-        .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
-        .build();
+    let state = base.state();
+    let names = state.config().options().catalog.clone();
+    let (catalogs, catalog) = (MemoryCatalogProviderList::new(), MemoryCatalogProvider::new());
+    // A catalog in memory takes every schema.
+    catalog.register_schema(&names.default_schema, Arc::new(MemorySchemaProvider::new())).ok();
+    catalogs.register_catalog(names.default_catalog, Arc::new(catalog));
+    let state = SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(catalogs)).build();
     SessionContext::new_with_state(state)
 }

@@ -3,10 +3,8 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::serve::ListenerExt;
 use tenon_company::Catalog;
 use tenon_compute::Budgets;
@@ -21,12 +19,8 @@ use tenon_policy::{Guard, Tokens};
 use tenon_serve::Serving;
 use tenon_watch::Watch;
 use tokio::net::TcpListener;
-use tower_http::timeout::TimeoutLayer;
 
 use crate::routes;
-
-/// No answer takes longer.
-const TIME_OUT: Duration = Duration::from_secs(30);
 
 /// The parts that the doors open on. Every field is a cheap clone.
 #[derive(Clone)]
@@ -61,8 +55,7 @@ pub struct Doors {
 
 /// All doors as one service.
 pub fn router(doors: Doors) -> Router {
-    routes::all(Arc::new(doors))
-        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIME_OUT))
+    routes::router(doors, routes::all())
 }
 
 /// Answers on a listener until `shutdown` is ready, then answers what is under way and ends.

@@ -1,9 +1,28 @@
 //! The doors: one module a protocol. Everybody who comes in is somebody, and asks the policies once.
+//!
+//! [`router`] is built from one table, `routes`, in which each route declares its method, its path and the check that
+//! whoever takes it must pass; `way_in` makes every request pass it. A route without a check says why.
 
+mod access;
+mod arrow_stream;
 mod caller;
-mod decide;
+mod console;
+mod decisions;
 mod doors;
+mod house;
+mod ingest;
+mod metrics;
+mod native;
+mod oip;
 mod problem;
+mod query;
 mod routes;
+mod status;
+mod tlog;
+mod told;
+mod way_in;
 
 pub use doors::{Doors, router, serve};
+
+#[cfg(test)]
+mod tests;

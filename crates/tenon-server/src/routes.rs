@@ -1,20 +1,141 @@
-//! Every route, with who may take it.
+//! Every route, with who may take it. The router is built from this table and from nothing else.
 
 use std::sync::Arc;
 
-use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
-use serde_json::json;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::routing::{MethodRouter, get, post};
+use tenon_core::spec::ResourceKind;
+use tenon_policy::Action;
 
-use crate::caller::identify;
-use crate::decide;
+use crate::access::Access;
+use crate::access::Access::{Company, Inference, Inside, Ledger, Of, Open};
 use crate::doors::Doors;
+use crate::house::{House, Weight};
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::way_in::{Entrance, enter};
+use crate::{console, decisions, ingest, native, oip, query, status, tlog};
 
-/// All routes.
-pub fn all(doors: Arc<Doors>) -> Router {
-    let open = Router::new().route("/health", get(|| async { Json(json!({ "ready": true })) }));
-    let known = Router::new()
-        .route("/decide/{deployment}", post(decide::decide))
-        .layer(middleware::from_fn_with_state(Arc::clone(&doors), identify));
-    open.merge(known).with_state(doors)
+/// The most bytes of a request that does not bring rows or tensors.
+const SMALL: usize = 1 << 20;
+
+/// One route.
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    weight: Weight,
+    most_bytes: usize,
+    page: bool,
+    handler: MethodRouter<Arc<House>>,
+}
+
+impl Route {
+    fn heavy(mut self, most_bytes: usize) -> Self {
+        (self.weight, self.most_bytes) = (Weight::Heavy, most_bytes);
+        self
+    }
+
+    fn up_to(mut self, most_bytes: usize) -> Self {
+        self.most_bytes = most_bytes;
+        self
+    }
+
+    fn page(mut self) -> Self {
+        self.page = true;
+        self
+    }
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal, $access:expr, $handler:expr $(, $how:ident($($with:expr)?))*;)+) => {
+        vec![$(
+            Route {
+                method: stringify!($method),
+                path: $path,
+                access: $access,
+                weight: Weight::Light,
+                most_bytes: SMALL,
+                page: false,
+                handler: $method($handler),
+            }$(.$how($($with)?))*
+        ),+]
+    };
+}
+
+/// The table.
+pub(crate) fn all() -> Vec<Route> {
+    use Action::*;
+    use ResourceKind::{Dataset, Deployment, Model};
+    const PROBES: &str = "probes carry no token, and hear only that it runs";
+    const RECEIPT: &str = "on the deployment that made the decision, which only the record tells";
+    routes! {
+        get "/health", Open(PROBES), status::health;
+        get "/metrics", Company(CompanyRead), status::metrics;
+
+        get "/v2", Company(CompanyRead), oip::server;
+        get "/v2/health/live", Open(PROBES), oip::live;
+        get "/v2/health/ready", Open(PROBES), oip::ready;
+        get "/v2/models/{model}", Of(ModelRead, Model, "model"), oip::metadata;
+        get "/v2/models/{model}/ready", Of(ModelRead, Model, "model"), oip::model_ready;
+        get "/v2/models/{model}/config", Of(ModelRead, Model, "model"), oip::config;
+        get "/v2/models/{model}/stats", Of(ModelRead, Model, "model"), oip::stats;
+        post "/v2/models/{model}/infer", Inference("model"), oip::infer, up_to(oip::MOST_BYTES);
+        get "/v2/models/{model}/versions/{version}", Of(ModelRead, Model, "model"), oip::metadata;
+        get "/v2/models/{model}/versions/{version}/ready", Of(ModelRead, Model, "model"), oip::model_ready;
+        get "/v2/models/{model}/versions/{version}/config", Of(ModelRead, Model, "model"), oip::config;
+        get "/v2/models/{model}/versions/{version}/stats", Of(ModelRead, Model, "model"), oip::stats;
+        post "/v2/models/{model}/versions/{version}/infer", Inference("model"), oip::infer, up_to(oip::MOST_BYTES);
+        post "/v2/repository/index", Company(CompanyRead), oip::index;
+
+        post "/decide/{deployment}", Of(DeploymentDecide, Deployment, "deployment"), decisions::decide;
+        post "/outcomes/{deployment}", Of(OutcomeRecord, Deployment, "deployment"), decisions::outcomes, up_to(8 << 20);
+        get "/decisions/{id}", Inside(DecisionRead, RECEIPT), decisions::receipt;
+        post "/ingest/{dataset}", Of(DatasetWrite, Dataset, "dataset"), ingest::push, heavy(ingest::MOST_BYTES);
+
+        get "/log/checkpoint", Ledger(LedgerRead), tlog::checkpoint;
+        get "/log/key", Ledger(LedgerRead), tlog::key;
+        get "/log/tile/{*tile}", Ledger(LedgerRead), tlog::tile;
+
+        get "/api/v1/datasets", Company(CompanyRead), native::datasets;
+        get "/api/v1/features", Company(CompanyRead), native::features;
+        get "/api/v1/models", Company(CompanyRead), native::models;
+        get "/api/v1/versions", Company(CompanyRead), native::versions;
+        get "/api/v1/deployments", Company(CompanyRead), native::deployments;
+        get "/api/v1/monitors", Company(CompanyRead), native::monitors;
+        get "/api/v1/incidents", Company(CompanyRead), native::incidents;
+        get "/api/v1/facts", Ledger(LedgerRead), native::facts;
+        get "/api/v1/facts/{index}", Ledger(LedgerRead), native::fact;
+        get "/api/v1/history/{deployment}", Of(CompanyRead, Deployment, "deployment"), native::history;
+        post "/api/v1/rollouts/{deployment}",
+            Inside(RolloutStart, "on deployment {deployment}, knowing what the gates said of the candidate in the body"), native::rollout;
+        post "/api/v1/rollbacks/{deployment}", Of(RolloutStop, Deployment, "deployment"), native::rollback;
+        post "/api/v1/query", Inside(DatasetQuery, "on each dataset that the query reads"), query::query, heavy(SMALL);
+
+        get "/", Company(CompanyRead), console::home, page();
+        get "/console/models/{version}", Of(ModelRead, Model, "version"), console::model, page();
+        get "/console/datasets/{dataset}", Of(CompanyRead, Dataset, "dataset"), console::dataset, page();
+        get "/console/decisions/{id}", Inside(DecisionRead, RECEIPT), console::decision, page();
+        get "/console/facts", Ledger(LedgerRead), console::facts, page();
+        get "/console/style.css", Open("the same for everybody, and says nothing"), console::style;
+    }
+}
+
+/// The router of a table: every request to a route comes in by [`enter`].
+pub(crate) fn router(doors: Doors, routes: Vec<Route>) -> Router {
+    let house = Arc::new(House::new(doors, Metrics::new(routes.iter().map(|route| (route.method, route.path)))));
+    let mut router = Router::new();
+    for (at, route) in routes.into_iter().enumerate() {
+        let Route { path, access, weight, most_bytes, page, handler, .. } = route;
+        let entrance = Entrance { house: Arc::clone(&house), route: at, access, weight, page };
+        let way_in = middleware::from_fn_with_state(entrance, enter);
+        router = router.route(path, handler.layer(DefaultBodyLimit::max(most_bytes)).layer(way_in));
+    }
+    router
+        .fallback(async || Problem::not_found("there is no such address here"))
+        .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address is not asked so"))
+        .with_state(house)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use tenon_company::{Catalog, read_folder};
 use tenon_compute::Budgets;
@@ -10,7 +11,7 @@ use tenon_core::clock::{Clock, ContinuingClock, SystemClock};
 use tenon_core::fact::CompanyCreated;
 use tenon_core::id::{IdSource, RandomIds};
 use tenon_core::spec::{CompanySpec, Identity, parse};
-use tenon_core::{DatasetName, NewFact, Principal, Timestamp};
+use tenon_core::{NewFact, Principal, Timestamp};
 use tenon_features::{FeatureStore, FeatureStoreOptions};
 use tenon_ingest::{Feed, Ingest};
 use tenon_lake::{Lake, LakeOptions};
@@ -257,20 +258,24 @@ impl Platform {
 /// Rows that land are features at once.
 struct ToFeatures(FeatureStore);
 
+type Fed = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
 #[async_trait]
 impl Feed for ToFeatures {
-    async fn feed(
-        &self,
-        dataset: &DatasetName,
-        rows: &[arrow::record_batch::RecordBatch],
-        version: Option<u64>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        match version {
-            Some(version) if rows.is_empty() => self.0.committed(dataset.as_str(), version).await?,
-            Some(version) => self.0.feed(dataset.as_str(), rows, version).await?,
-            None => self.0.feed_ahead(dataset.as_str(), rows).await?,
-        }
-        Ok(())
+    async fn feed(&self, dataset: &str, rows: &[RecordBatch], version: u64) -> Fed {
+        Ok(self.0.feed(dataset, rows, version).await?)
+    }
+
+    async fn feed_ahead(&self, dataset: &str, rows: &[RecordBatch]) -> Fed {
+        Ok(self.0.feed_ahead(dataset, rows).await?)
+    }
+
+    async fn committed(&self, dataset: &str, version: u64) -> Fed {
+        Ok(self.0.committed(dataset, version).await?)
+    }
+
+    async fn discard_ahead(&self, dataset: &str) -> Fed {
+        Ok(self.0.discard_ahead(dataset).await?)
     }
 }
 

@@ -143,6 +143,16 @@ async fn after_a_crash_the_file_holds_what_was_committed_and_says_so() {
     assert!(!kept.is_empty());
 }
 
+#[test]
+fn a_file_that_is_no_store_is_told_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("online.redb");
+    std::fs::write(&path, "not a database").unwrap();
+    let told = OnlineFile::open(&path).err().unwrap().to_string();
+    assert!(told.contains("online.redb failed; when its disk is sound, delete it"), "{told}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "not a database");
+}
+
 #[tokio::test]
 async fn rows_that_were_not_accepted_leave_no_trace() {
     let view = view().await;

@@ -35,8 +35,9 @@ async fn the_digest_of_the_rows_does_not_depend_on_how_they_came() {
     let company = Company::new().await;
     let rows = flights(&[("a", None, Some(5)), ("b", None, None), ("c", None, Some(7))]);
     let whole = company.committed("flights", "whole", rows.clone()).await;
-    let outcome = company.lake.write(&ana(), &name("flights"), &source_of("cut"), vec![rows.slice(0, 1), rows.slice(1, 2)]);
-    let WriteOutcome::Committed { fact: cut, .. } = outcome.await.unwrap() else { panic!() };
+    let pieces = vec![rows.slice(0, 1), rows.slice(1, 2)];
+    let outcome = company.lake.write(&ana(), &name("flights"), &source_of("cut"), pieces).await.unwrap();
+    let WriteOutcome::Committed { fact: cut, .. } = outcome else { panic!() };
     assert_eq!(whole.rows_digest, cut.rows_digest);
 }
 

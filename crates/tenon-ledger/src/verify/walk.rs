@@ -79,6 +79,8 @@ pub(crate) struct Walk {
     stored_right: bool,
     /// Leaves that the newest checkpoint promises.
     expected: u64,
+    /// Whether no leaf was missing, added or doubled so far.
+    gapless: bool,
     tiles: u64,
     tile: Vec<Digest>,
     checkpoints: u64,
@@ -100,6 +102,7 @@ impl Walk {
             leaves_right: false,
             stored_right: false,
             expected,
+            gapless: true,
             tiles: 0,
             tile: Vec::new(),
             checkpoints: 0,
@@ -127,36 +130,35 @@ impl Walk {
             let index = leaf.leaf.index;
             self.facts += 1;
             if index < self.edge.size() {
+                self.gapless = false;
                 self.findings.about(index, leaf.kind(), "is stored twice");
                 continue;
             }
             self.skip_to(index.min(self.expected), read_tile);
             if index >= self.expected {
+                self.gapless = false;
                 self.findings.about(index, leaf.kind(), "was added: no checkpoint covers it");
                 continue;
             }
-            let fact = leaf.fact.take();
-            if let Some(fact) = &fact {
+            let stored = self.stored_hash(index, read_tile);
+            if stored.is_some_and(|stored| stored != leaf.hash) {
+                // What such a leaf says is not held against others, nor against what was derived from it.
+                self.suspects.push((index, leaf.kind(), leaf.problem.take()));
+                self.push(leaf.hash, stored, read_tile);
+                facts.push((index, None));
+                continue;
+            }
+            if let Some(problem) = leaf.problem.take() {
+                self.findings.about(index, leaf.kind(), problem);
+            }
+            if let Some(fact) = &leaf.fact {
                 if self.last.is_some_and(|last| fact.at < last) {
-                    self.findings.about(index, Some(fact.kind.clone()), "is older than the fact before it");
+                    self.findings.about(index, leaf.kind(), "is older than the fact before it");
                 }
                 self.last = self.last.max(Some(fact.at));
             }
-            let hash = leaf.hash;
-            let stored = self.stored_hash(index, read_tile);
-            if stored.is_some_and(|stored| stored != hash) {
-                leaf.fact = fact;
-                self.suspects.push((index, leaf.kind(), leaf.problem.take()));
-                self.push(hash, stored, read_tile);
-                facts.push((index, leaf.fact));
-                continue;
-            }
-            if let Some(problem) = &leaf.problem {
-                let kind = fact.as_ref().map(|fact| fact.kind.clone()).or_else(|| leaf.kind());
-                self.findings.about(index, kind, problem.clone());
-            }
-            self.push(hash, stored, read_tile);
-            facts.push((index, fact));
+            self.push(leaf.hash, stored, read_tile);
+            facts.push((index, leaf.fact));
         }
         facts
     }
@@ -169,6 +171,7 @@ impl Walk {
             1 => self.findings.about(first, None, "is missing"),
             _ => self.findings.general(format!("facts {first} to {} are missing", index - 1)),
         }
+        self.gapless = false;
         while self.edge.size() < index {
             let stored = self.stored_hash(self.edge.size(), read_tile);
             let nothing = Digest::from_bytes([0; 32]);
@@ -190,25 +193,32 @@ impl Walk {
         if other.is_some() && self.stored.is_none() {
             self.stored = Some(self.edge.clone());
         }
-        let mut complete = Vec::new();
-        let tree = if let Some(tree) = &mut self.stored {
-            self.edge.push(leaf, |_, _, _| {});
-            (tree, other.unwrap_or(leaf))
-        } else {
-            (&mut self.edge, leaf)
-        };
-        tree.0.push(tree.1, |level, number, hashes| complete.push((level, number, hashes.to_vec())));
-        for (level, number, hashes) in complete {
-            self.compare_tile(level, number, &hashes, read_tile);
+        let (mut tiles, mut stored_tiles) = (Vec::new(), Vec::new());
+        self.edge.push(leaf, |level, number, hashes| tiles.push((level, number, hashes.to_vec())));
+        if let Some(tree) = &mut self.stored {
+            tree.push(other.unwrap_or(leaf), |_, _, hashes| stored_tiles.push(hashes.to_vec()));
+        }
+        for (place, (level, number, hashes)) in tiles.into_iter().enumerate() {
+            self.compare_tile(level, number, &hashes, stored_tiles.get(place).map(Vec::as_slice), read_tile);
         }
         self.hold_promises();
     }
 
-    fn compare_tile(&mut self, level: u32, number: u64, hashes: &[Digest], read_tile: &mut ReadTile<'_>) {
+    /// Compares a tile that was computed, from the leaves and from their stored hashes, with the one that is stored.
+    fn compare_tile(
+        &mut self,
+        level: u32,
+        number: u64,
+        hashes: &[Digest],
+        others: Option<&[Digest]>,
+        read_tile: &mut ReadTile<'_>,
+    ) {
         self.tiles += 1;
         // On level 0 each hash was compared with its leaf already, unless the tile is gone.
         let stored = if level == 0 { self.tile.clone() } else { read_tile(level, number).unwrap_or_default() };
-        let differing = hashes.iter().zip(stored.iter()).position(|(computed, stored)| computed != stored);
+        let others = others.unwrap_or(hashes);
+        let computed = hashes.iter().zip(others);
+        let differing = computed.zip(&stored).position(|((hash, other), stored)| hash != stored && other != stored);
         if stored.len() < hashes.len() {
             self.findings.general(format!("tile {number} on level {level} of the tree is missing or cut"));
         } else if stored.len() > hashes.len() {
@@ -248,6 +258,11 @@ impl Walk {
         }
     }
 
+    /// Whether every leaf that was promised was there, once, and nothing else.
+    pub fn is_gapless(&self) -> bool {
+        self.gapless
+    }
+
     /// The root of the leaves so far.
     pub fn root(&self) -> Digest {
         self.edge.root()
@@ -256,9 +271,10 @@ impl Walk {
     /// Ends the walk.
     pub fn finish(mut self, read_tile: &mut ReadTile<'_>) -> (Self, Digest) {
         self.skip_to(self.expected, read_tile);
-        let tree = self.stored.clone().unwrap_or_else(|| self.edge.clone());
-        for (level, number, hashes) in tree.partial() {
-            self.compare_tile(level, number, hashes, read_tile);
+        let (edge, stored) = (self.edge.clone(), self.stored.clone());
+        let mut others = stored.iter().flat_map(Edge::partial);
+        for (level, number, hashes) in edge.partial() {
+            self.compare_tile(level, number, hashes, others.next().map(|(_, _, hashes)| hashes), read_tile);
         }
         for promise in std::mem::take(&mut self.promises) {
             self.findings.general(format!(

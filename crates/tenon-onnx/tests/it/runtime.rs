@@ -2,9 +2,10 @@
 
 use prost::Message;
 use tenon_onnx::proto::{AttributeProto, ModelProto, NodeProto, OperatorSetIdProto, attribute_type};
-use tenon_onnx::{OnnxError, Runtime, Session, Tensor};
+use tenon_onnx::{Model, ModelMeta, Node, OnnxError, Runtime, Session, Tensor, Tree, TreeEnsemble};
 
 use crate::fixtures::{json, model, rows};
+use crate::shap::lightgbm_tree;
 
 /// `scaled_logistic` with one more operator behind the probabilities.
 fn followed_by(domain: &str, operator: &str) -> Vec<u8> {
@@ -76,4 +77,29 @@ fn the_runtime_runs_what_is_not_native() {
     let error = session.run(&[Tensor::matrix("X", vec![0.0; 5], 5).unwrap()]).unwrap_err();
     assert!(matches!(error, OnnxError::Input { .. }));
     assert!(runtime.load(b"\x3a\x00").is_err());
+    what_is_written_answers_alike(&runtime);
+}
+
+/// With and without a negative leaf, which decides how runtimes read a single column of scores.
+fn what_is_written_answers_alike(runtime: &Runtime) {
+    let case = json("lightgbm_shap.json");
+    let input = [rows("features", &case["rows"])];
+    let trees: Vec<_> = case["trees"].as_array().unwrap().iter().map(lightgbm_tree).collect();
+    let positive = trees.iter().map(|tree| Tree { nodes: tree.nodes.iter().map(positive).collect() }).collect();
+    for (trees, base) in [(trees, 0.3), (positive, -1.0)] {
+        let bytes = TreeEnsemble::binary_classifier(&trees, base, 6).unwrap().to_onnx(&ModelMeta::default());
+        let ours = Model::load(&bytes).unwrap().run(&input).unwrap();
+        let theirs = runtime.load(&bytes).unwrap().run(&input).unwrap();
+        assert_eq!(ours[0], theirs[0]);
+        for (a, b) in ours[1].as_f32().unwrap().iter().zip(theirs[1].as_f32().unwrap()) {
+            assert!((a - b).abs() < 1e-5);
+        }
+    }
+}
+
+fn positive(node: &Node) -> Node {
+    match *node {
+        Node::Leaf { value, cover } => Node::Leaf { value: value.abs(), cover },
+        split => split,
+    }
 }

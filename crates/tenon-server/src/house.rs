@@ -1,0 +1,82 @@
+//! What is behind the doors: the parts, and what all requests share.
+
+use std::future::Future;
+use std::ops::Deref;
+
+use tenon_policy::{Action, Request, Target};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::caller::Caller;
+use crate::doors::Doors;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+
+/// Requests that are answered at once.
+const LIGHT: usize = 512;
+/// Among them, requests that hold much memory or all processors, such as a push of rows or a query.
+const HEAVY: usize = 6;
+
+/// How much a route asks of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Light,
+    Heavy,
+}
+
+/// The parts behind the doors, with the room for requests and the counts of them.
+pub(crate) struct House {
+    doors: Doors,
+    pub(crate) metrics: Metrics,
+    light: Semaphore,
+    heavy: Semaphore,
+}
+
+impl Deref for House {
+    type Target = Doors;
+    fn deref(&self) -> &Doors {
+        &self.doors
+    }
+}
+
+impl House {
+    pub(crate) fn new(doors: Doors, metrics: Metrics) -> Self {
+        Self { doors, metrics, light: Semaphore::new(LIGHT), heavy: Semaphore::new(HEAVY) }
+    }
+
+    /// A place for one more request. Waiting in line here would only use up the caller's patience and our memory.
+    pub(crate) fn room(&self, weight: Weight) -> Result<SemaphorePermit<'_>, Problem> {
+        let room = match weight {
+            Weight::Light => &self.light,
+            Weight::Heavy => &self.heavy,
+        };
+        room.try_acquire().map_err(|_| Problem::busy())
+    }
+
+    /// Asks the policies; a refusal is on the record when this returns.
+    ///
+    /// # Errors
+    /// 403 with the reason in plain words.
+    pub(crate) async fn allow(&self, caller: &Caller, action: Action, target: impl Into<Target>) -> Result<(), Problem> {
+        self.allow_request(&Request::new(caller.0.clone(), action, target)).await
+    }
+
+    /// The same for a request with context.
+    pub(crate) async fn allow_request(&self, request: &Request) -> Result<(), Problem> {
+        let answer = self.guard.check(request).await?;
+        if answer.allowed { Ok(()) } else { Err(Problem::forbidden(answer.sentence)) }
+    }
+}
+
+/// Runs to its end what must not stop half-way when a caller hangs up or time runs out.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work).await.unwrap_or_else(|error| Err(Problem::internal("working", &error)))
+}
+
+/// Runs what keeps a processor busy, or waits for a disk, beside the requests.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Problem::internal("working", &error)))
+}

@@ -1,0 +1,101 @@
+//! SQL over the lake.
+
+use std::sync::Arc;
+
+use arrow::json::WriterBuilder;
+use arrow::json::writer::JsonArray;
+use arrow::record_batch::RecordBatch;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tenon_core::AsOf;
+use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet};
+use tenon_policy::Action;
+
+use crate::caller::Caller;
+use crate::house::{House, aside};
+use crate::problem::Problem;
+
+/// The most rows of one answer.
+const MOST_ROWS: usize = 10_000;
+
+/// What `POST /api/v1/query` takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    sql: String,
+    /// A version, a moment, or `latest`.
+    #[serde(default)]
+    as_of: Option<String>,
+    #[serde(default = "default_limit")]
+    limit: usize,
+}
+
+fn default_limit() -> usize {
+    1000
+}
+
+/// What it answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Answered {
+    columns: Vec<AnsweredColumn>,
+    rows: Box<RawValue>,
+    /// Whether there are more rows than these.
+    truncated: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct AnsweredColumn {
+    name: String,
+    r#type: String,
+}
+
+/// `POST /api/v1/query`: the first rows of the answer.
+pub(crate) async fn query(
+    State(house): State<Arc<House>>,
+    Extension(caller): Extension<Caller>,
+    asked: Result<Json<Asked>, JsonRejection>,
+) -> Result<Json<Answered>, Problem> {
+    let Json(asked) = asked?;
+    let as_of = asked.as_of.as_deref().map(str::parse).transpose();
+    let as_of: Option<AsOf> = as_of.map_err(|error: tenon_core::reference::ReferenceError| Problem::unprocessable(error.to_string()))?;
+    house.allow(&caller, Action::CompanyRead, crate::access::company()).await?;
+    for table in house.lake.tables_of(&asked.sql).await? {
+        let (action, of) = guarded_by(&house.catalog.specs(), &table);
+        house.allow(&caller, action, of).await?;
+    }
+    let rows = house.lake.query(&asked.sql, as_of.unwrap_or_default()).await?;
+    aside(move || answered(&rows, asked.limit.min(MOST_ROWS))).await.map(Json)
+}
+
+/// What lets somebody query a table: a quarantine is guarded as its dataset, decisions and outcomes as their deployment.
+fn guarded_by(specs: &SpecSet, table: &str) -> (Action, ResourceRef) {
+    let deployment = ["decisions_", "outcomes_"].iter().find_map(|prefix| table.strip_prefix(prefix));
+    if let Some(name) = deployment.filter(|name| specs.deployments.keys().any(|known| known.as_str() == *name)) {
+        return (Action::DecisionRead, ResourceRef::new(ResourceKind::Deployment, name));
+    }
+    let dataset = table.split("__").next().unwrap_or(table);
+    (Action::DatasetQuery, ResourceRef::new(ResourceKind::Dataset, dataset))
+}
+
+fn answered(batches: &[RecordBatch], limit: usize) -> Result<Answered, Problem> {
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
+    let (mut left, mut truncated) = (limit, false);
+    for batch in batches {
+        truncated |= batch.num_rows() > left;
+        let shown = batch.slice(0, batch.num_rows().min(left));
+        left -= shown.num_rows();
+        writer.write(&shown)?;
+    }
+    writer.finish()?;
+    let text = String::from_utf8_lossy(&writer.into_inner()).into_owned();
+    let rows = RawValue::from_string(if text.is_empty() { "[]".to_owned() } else { text })?;
+    let fields = batches.first().map(|batch| batch.schema().fields().clone()).unwrap_or_default();
+    let column = |field: &Arc<arrow::datatypes::Field>| AnsweredColumn {
+        name: field.name().clone(),
+        r#type: field.data_type().to_string(),
+    };
+    Ok(Answered { columns: fields.iter().map(column).collect(), rows, truncated })
+}

@@ -1,0 +1,75 @@
+//! The way in, the same for every request: room, identity, check, handler; and what callers hear where that fails.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+
+use crate::access::Access;
+use crate::caller::identify;
+use crate::house::{House, Weight};
+use crate::problem::{Problem, Trouble};
+
+/// No answer takes longer.
+const TIME_OUT: Duration = Duration::from_secs(30);
+
+/// One route's entrance.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    pub(crate) house: Arc<House>,
+    /// The route's place in the table.
+    pub(crate) route: usize,
+    pub(crate) access: Access,
+    pub(crate) weight: Weight,
+    /// Whether people read the answer in a browser.
+    pub(crate) page: bool,
+}
+
+/// Lets a request in, and counts it.
+pub(crate) async fn enter(
+    State(entrance): State<Entrance>,
+    path: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let answer = AssertUnwindSafe(tokio::time::timeout(TIME_OUT, let_in(&entrance, path, request, next))).catch_unwind();
+    let answer = match answer.await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "this took more than 30 seconds and was given up")),
+        // What the panic said is on stderr already, with its place.
+        Err(_) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong; the log says more")),
+    };
+    let mut response = answer.unwrap_or_else(|problem| match entrance.page {
+        true => Trouble(problem).into_response(),
+        false => problem.into_response(),
+    });
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    entrance.house.metrics.observe(entrance.route, response.status(), started.elapsed());
+    response
+}
+
+async fn let_in(
+    entrance: &Entrance,
+    path: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if let Access::Open(_) = entrance.access {
+        return Ok(next.run(request).await);
+    }
+    let path = path.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let house = &entrance.house;
+    let _room = house.room(entrance.weight)?;
+    let (mut parts, body) = request.into_parts();
+    let caller = identify(house, &parts)?;
+    entrance.access.check(house, &caller, &path).await?;
+    parts.extensions.insert(caller);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
