@@ -268,7 +268,7 @@ impl Lake {
     async fn settle_locked(
         &self,
         head: &mut Head,
-        (quarantine, quarantine_head): (&Table, &mut Head),
+        (quarantine, quarantine_head): (&Arc<Table>, &mut Head),
     ) -> Result<(), LakeError> {
         for commit in in_order(&head.unsealed) {
             let operation = commit.note.operation;

@@ -99,7 +99,7 @@ impl Table {
     /// Appends a commit and returns its version; `note` is given that version. The commit is durable and, until
     /// [`Head::unsealed`] is told otherwise, unsealed.
     pub(crate) async fn commit(
-        &self,
+        self: &Arc<Self>,
         head: &mut Head,
         change: Change,
         at: Timestamp,
@@ -127,7 +127,7 @@ impl Table {
                 if let Some(schema) = change.schema {
                     head.schema = Some(schema);
                 }
-                self.checkpoint(version).await;
+                self.checkpoint(version);
                 return Ok(version);
             }
             // Another process was faster. Appending after it is fine unless it changed what the table is.
@@ -139,18 +139,22 @@ impl Table {
         }
     }
 
-    /// A table checkpoint only makes reading faster, so that a failure is worth no more than a warning.
-    async fn checkpoint(&self, version: u64) {
+    /// Writes a table checkpoint when it is time, beside whatever comes next: it only makes reading faster, so that nobody
+    /// waits for it and a failure is worth no more than a warning. One that is cut off leaves nothing that a reader sees.
+    fn checkpoint(self: &Arc<Self>, version: u64) {
         if !(version + 1).is_multiple_of(CHECKPOINT_INTERVAL) {
             return;
         }
-        let written = match self.at(version).await {
-            Ok(table) => checkpoints::create_checkpoint(&table, None).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = written {
-            tracing::warn!(table = self.name, version, error, "no table checkpoint was written");
-        }
+        let table = Arc::clone(self);
+        tokio::spawn(async move {
+            let written = match table.at(version).await {
+                Ok(snapshot) => checkpoints::create_checkpoint(&snapshot, None).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = written {
+                tracing::warn!(table = table.name, version, error, "no table checkpoint was written");
+            }
+        });
     }
 
     /// The table as it was at a version.

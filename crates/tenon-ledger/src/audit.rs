@@ -39,8 +39,12 @@ impl Audit<'_> {
         let mut problems = Findings::default();
         let checkpoints = self.checkpoints(kept, &mut problems);
         let stored = self.store.size().unwrap_or(0);
-        let newest = checkpoints.iter().filter(|(_, name)| name != KEPT).map(|(checkpoint, _)| checkpoint.size).max();
-        let mut walk = Walk::new(newest.unwrap_or(0));
+        let held = checkpoints.iter().filter(|(_, name)| name != KEPT).map(|(checkpoint, _)| checkpoint.size).max();
+        // Where the newest checkpoint does not hold, its facts are still walked; but what it claims without a signature
+        // cannot make the walk longer than the facts are many.
+        let claimed = self.store.checkpoint().map_or(0, |(size, _)| size.min(self.store.fact_count().unwrap_or(0)));
+        let expected = held.unwrap_or(0).max(claimed);
+        let mut walk = Walk::new(expected, !self.projections.is_empty());
         walk.findings = problems;
         for (checkpoint, name) in checkpoints {
             walk.promise(checkpoint, name);
@@ -49,7 +53,7 @@ impl Audit<'_> {
 
         let mut docs = Folded { docs: MemoryDocs::default(), complete: true };
         let mut read_tile = |level, number| self.store.tile(level, number).ok().flatten();
-        let total = stored.max(newest.unwrap_or(0));
+        let total = stored.max(expected);
         let mut start = 0;
         while start < stored {
             // Somebody may have moved facts to absurd indices; empty stretches are skipped.

@@ -5,31 +5,114 @@
 use std::cmp::Ordering;
 
 use serde_json::Value;
-use tenon_core::{Fact, NewFact};
+use tenon_core::id::OperationId;
+use tenon_core::{NewFact, Timestamp};
 
 use crate::LedgerError;
 
 /// The largest fact that fits an entry bundle's 16-bit length prefix, in bytes.
 pub(crate) const MAX_BYTES: usize = 65_535;
+/// A moment with as many characters as any that RFC 3339 can write: 9999-12-31T23:59:59.999999Z.
+const LONGEST_MOMENT: i64 = 253_402_300_799_999_999;
 /// How deep a body may be nested, so that every JSON reader can read it back.
 const MAX_DEPTH: usize = 100;
 /// The largest whole number up to which doubles hold every whole number.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
-/// The canonical bytes of a fact: the leaf of the log.
-///
-/// # Errors
-/// [`LedgerError::TooLong`] above 65,535 bytes.
-pub(crate) fn to_bytes(fact: &Fact) -> Result<Vec<u8>, LedgerError> {
-    let bytes = serde_json_canonicalizer::to_vec(fact)?;
-    if bytes.len() > MAX_BYTES {
-        return Err(LedgerError::TooLong { kind: fact.kind.clone(), bytes: bytes.len() });
+/// A fact that waits for its moment, as canonical JSON but for that: whoever appends does the work, the writer only adds
+/// when it happened.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub kind: String,
+    pub operation: Option<OperationId>,
+    /// The canonical bytes behind the moment, which sorts first of a fact's members.
+    rest: Vec<u8>,
+}
+
+impl Draft {
+    /// # Errors
+    /// What [`LedgerError`] says of facts that cannot be kept as they are.
+    pub fn new(fact: &NewFact) -> Result<Self, LedgerError> {
+        check(fact)?;
+        let NewFact { kind, version, by, pod, operation, body } = fact;
+        let mut rest = Vec::with_capacity(512);
+        rest.extend_from_slice(b",\"body\":");
+        write(&mut rest, body)?;
+        rest.extend_from_slice(b",\"by\":");
+        write_string(&mut rest, &by.to_string())?;
+        rest.extend_from_slice(b",\"kind\":");
+        write_string(&mut rest, kind)?;
+        if let Some(operation) = operation {
+            rest.extend_from_slice(b",\"operation\":");
+            write_string(&mut rest, &operation.to_string())?;
+        }
+        if let Some(pod) = pod {
+            rest.extend_from_slice(b",\"pod\":");
+            write_string(&mut rest, pod.as_str())?;
+        }
+        rest.extend_from_slice(format!(",\"version\":{version}}}").as_bytes());
+        let draft = Self { kind: kind.clone(), operation: *operation, rest };
+        let bytes = draft.at(Timestamp::from_micros(LONGEST_MOMENT)).len();
+        if bytes > MAX_BYTES { Err(LedgerError::TooLong { kind: draft.kind, bytes }) } else { Ok(draft) }
     }
-    Ok(bytes)
+
+    /// The canonical bytes of the fact at its moment: the leaf of the log.
+    pub fn at(&self, moment: Timestamp) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.rest.len() + 40);
+        bytes.extend_from_slice(b"{\"at\":\"");
+        bytes.extend_from_slice(moment.to_string().as_bytes());
+        bytes.push(b'"');
+        bytes.extend_from_slice(&self.rest);
+        bytes
+    }
+}
+
+/// Writes a value, RFC 8785. Whole numbers are within what [`check`] allows.
+fn write(out: &mut Vec<u8>, value: &Value) -> Result<(), serde_json::Error> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) if number.is_f64() => {
+            out.append(&mut serde_json_canonicalizer::to_vec(&number.as_f64())?);
+        }
+        Value::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Value::String(text) => write_string(out, text)?,
+        Value::Array(items) => {
+            out.push(b'[');
+            for (position, item) in items.iter().enumerate() {
+                if position > 0 {
+                    out.push(b',');
+                }
+                write(out, item)?;
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by(|(left, _), (right, _)| left.encode_utf16().cmp(right.encode_utf16()));
+            out.push(b'{');
+            for (position, (key, member)) in members.into_iter().enumerate() {
+                if position > 0 {
+                    out.push(b',');
+                }
+                write_string(out, key)?;
+                out.push(b':');
+                write(out, member)?;
+            }
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+/// Writes a string: serde_json escapes exactly what RFC 8785 section 3.2.2.2 wants escaped, and in the same way.
+fn write_string(out: &mut Vec<u8>, text: &str) -> Result<(), serde_json::Error> {
+    serde_json::to_writer(out, text)
 }
 
 /// Refuses what canonical JSON would change without a word: whole numbers that doubles cannot hold.
-pub(crate) fn check(fact: &NewFact) -> Result<(), LedgerError> {
+fn check(fact: &NewFact) -> Result<(), LedgerError> {
     let mut path = String::new();
     check_value(&fact.kind, &fact.body, &mut path, 0)
 }
@@ -311,6 +394,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_draft_at_its_moment_is_the_canonical_form_of_the_fact(body in json_value(), name: String, sealed: bool, micros in 0..LONGEST_MOMENT) {
+            let mut new = fact(body);
+            new.kind = name.clone();
+            new.by = Principal::service(format!("x{name}"));
+            new.pod = sealed.then(|| tenon_core::PodName::new("arrivals").unwrap());
+            new.operation = sealed.then(|| OperationId::derive(&[&name]));
+            let at = Timestamp::from_micros(micros);
+            let NewFact { kind, version, by, pod, operation, body } = new.clone();
+            let whole = tenon_core::Fact { kind, version, at, by, pod, operation, body };
+            let reference = serde_json_canonicalizer::to_vec(&whole).unwrap();
+            prop_assert_eq!(Draft::new(&new).unwrap().at(at), reference);
+        }
+
         #[test]
         fn what_is_written_is_canonical_and_stays_so_when_read_back(value in json_value()) {
             let text = serde_json_canonicalizer::to_string(&value).unwrap();

@@ -10,6 +10,7 @@ use tenon_core::id::OperationId;
 use tenon_core::{Clock, Digest, Fact, NewFact, Timestamp};
 use tokio::sync::watch;
 
+use crate::canonical::Draft;
 use crate::checkpoint::Checkpoint;
 use crate::docs::{LedgerDocs, MemoryDocs, Projection};
 use crate::merkle::{consistency_ranges, inclusion_ranges, range_root};
@@ -17,7 +18,7 @@ use crate::note::{NoteSigner, NoteVerifier, is_key_name};
 use crate::rebuild::{RebuildReport, fold_facts, rebuild_report};
 use crate::store::{Pool, Store};
 use crate::verify::VerifyReport;
-use crate::writer::{Done, Handle, Work, Writer, draft};
+use crate::writer::{Done, Handle, Work, Writer};
 use crate::{LedgerError, audit, export, files};
 
 /// Where a ledger is and what it needs from outside.
@@ -198,7 +199,7 @@ impl Ledger {
     /// [`LedgerError::TooLong`], [`LedgerError::UnsafeInteger`] and [`LedgerError::TooDeep`] for facts that cannot be
     /// kept as they are; [`LedgerError::Projection`]; [`LedgerError::DiskFull`]. Nothing is written then.
     pub async fn append(&self, facts: Vec<NewFact>) -> Result<Appended, LedgerError> {
-        let drafts: Vec<Fact> = facts.into_iter().map(draft).collect::<Result<_, _>>()?;
+        let drafts: Vec<Draft> = facts.iter().map(Draft::new).collect::<Result<_, _>>()?;
         match self.ask(Work::Append(drafts)).await? {
             Done::Appended(appended) => Ok(appended),
             Done::Advanced | Done::Rebuilt(_) => Err(LedgerError::Closed),

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use tenon_core::id::OperationId;
-use tenon_core::{Digest, Fact};
+use tenon_core::{Digest, Timestamp};
 
 use crate::LedgerError;
 use crate::ledger::{Parked, StoredFact};
@@ -97,7 +97,7 @@ impl Store {
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         self.connection.pragma_update(None, "cache_size", -65_536)?;
-        self.connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+        self.connection.pragma_update(None, "wal_autocheckpoint", 10_000)?;
         Ok(())
     }
 
@@ -167,10 +167,21 @@ impl Store {
         Ok(last.map_or(0, |last| last as u64 + 1))
     }
 
-    pub fn insert_fact(&self, index: u64, fact: &Fact, bytes: &[u8]) -> Result<(), LedgerError> {
+    /// How many facts are stored, whatever their indices.
+    pub fn fact_count(&self) -> Result<u64, LedgerError> {
+        Ok(self.connection.query_row("SELECT count(*) FROM facts", [], |row| row.get::<_, i64>(0))? as u64)
+    }
+
+    pub fn insert_fact(
+        &self,
+        index: u64,
+        kind: &str,
+        at: Timestamp,
+        operation: Option<OperationId>,
+        bytes: &[u8],
+    ) -> Result<(), LedgerError> {
         let mut insert = self.connection.prepare_cached("INSERT INTO facts VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        let operation = fact.operation.map(operation_bytes);
-        insert.execute(params![index as i64, fact.kind, fact.at.as_micros(), operation, bytes])?;
+        insert.execute(params![as_i64(index), kind, at.as_micros(), operation.map(operation_bytes), bytes])?;
         Ok(())
     }
 

@@ -11,9 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use tenon_core::id::OperationId;
-use tenon_core::{Clock, Digest, Fact, NewFact, Timestamp};
+use tenon_core::{Clock, Digest, Timestamp};
 use tokio::sync::{oneshot, watch};
 
+use crate::canonical::Draft;
 use crate::checkpoint::Checkpoint;
 use crate::docs::{Projection, fold};
 use crate::ledger::Appended;
@@ -21,15 +22,15 @@ use crate::note::NoteSigner;
 use crate::rebuild::{RebuildReport, rebuild};
 use crate::store::{Store, stored};
 use crate::tiles::Edge;
-use crate::{LedgerError, canonical, merkle};
+use crate::{LedgerError, merkle};
 
 /// Requests beyond these wait for the next commit, so that nobody waits long.
 const MAX_FACTS_IN_A_COMMIT: usize = 32_768;
 
 /// What the writer is asked to do.
 pub(crate) enum Work {
-    /// Append facts; their moments are set by the writer.
-    Append(Vec<Fact>),
+    /// Append facts.
+    Append(Vec<Draft>),
     /// Move a subscriber's cursor, and note a fact that it gave up on.
     Advance { subscriber: String, next: u64, parked: Option<(u64, String)> },
     /// Fold the documents anew.
@@ -49,13 +50,6 @@ pub(crate) type Answer = Box<dyn FnOnce(Result<Done, LedgerError>) + Send>;
 pub(crate) struct Job {
     pub work: Work,
     pub answer: Answer,
-}
-
-/// A fact that has no moment yet.
-pub(crate) fn draft(new: NewFact) -> Result<Fact, LedgerError> {
-    canonical::check(&new)?;
-    let NewFact { kind, version, by, pod, operation, body } = new;
-    Ok(Fact { kind, version, at: Timestamp::from_micros(0), by, pod, operation, body })
 }
 
 /// What the writer knows of the log, so that it need not ask.
@@ -122,7 +116,7 @@ impl Writer {
 
     /// Commits the jobs together; where that fails, each alone, so that each gets its own answer.
     pub fn commit(&mut self, mut jobs: Vec<Job>) {
-        match self.try_commit(&mut jobs) {
+        match self.try_commit(&jobs) {
             Ok(outcomes) => {
                 for (job, outcome) in jobs.into_iter().zip(outcomes) {
                     (job.answer)(outcome);
@@ -142,7 +136,7 @@ impl Writer {
         }
     }
 
-    fn try_commit(&mut self, jobs: &mut [Job]) -> Result<Vec<Result<Done, LedgerError>>, LedgerError> {
+    fn try_commit(&mut self, jobs: &[Job]) -> Result<Vec<Result<Done, LedgerError>>, LedgerError> {
         let mut next = self.state()?.clone();
         let committed = self.transaction(jobs, &mut next);
         match committed {
@@ -159,18 +153,14 @@ impl Writer {
         }
     }
 
-    fn transaction(
-        &mut self,
-        jobs: &mut [Job],
-        next: &mut State,
-    ) -> Result<Vec<Result<Done, LedgerError>>, LedgerError> {
+    fn transaction(&mut self, jobs: &[Job], next: &mut State) -> Result<Vec<Result<Done, LedgerError>>, LedgerError> {
         self.store.begin()?;
         let mut outcomes = Vec::with_capacity(jobs.len());
         let mut leaves = Vec::new();
         for job in jobs {
             let (last, count) = (next.last, leaves.len());
             self.store.savepoint()?;
-            match self.perform(&mut job.work, next, &mut leaves) {
+            match self.perform(&job.work, next, &mut leaves) {
                 Ok(done) => {
                     self.store.release()?;
                     outcomes.push(Ok(done));
@@ -191,9 +181,9 @@ impl Writer {
         Ok(outcomes)
     }
 
-    fn perform(&mut self, work: &mut Work, next: &mut State, leaves: &mut Vec<Digest>) -> Result<Done, LedgerError> {
+    fn perform(&mut self, work: &Work, next: &mut State, leaves: &mut Vec<Digest>) -> Result<Done, LedgerError> {
         match work {
-            Work::Append(facts) => self.append(facts, next, leaves).map(Done::Appended),
+            Work::Append(drafts) => self.append(drafts, next, leaves).map(Done::Appended),
             Work::Advance { subscriber, next, parked } => {
                 if let Some((index, error)) = parked {
                     self.store.park(subscriber, *index, error)?;
@@ -207,23 +197,22 @@ impl Writer {
 
     fn append(
         &mut self,
-        facts: &mut [Fact],
+        drafts: &[Draft],
         next: &mut State,
         leaves: &mut Vec<Digest>,
     ) -> Result<Appended, LedgerError> {
         let now = self.clock.now().max(next.last);
         let before = next.edge.size();
-        let mut indices = Vec::with_capacity(facts.len());
-        for fact in facts {
-            let sealed = |operation: OperationId| self.store.sealed(&fact.kind, operation);
-            if let Some(index) = fact.operation.map(sealed).transpose()?.flatten() {
+        let mut indices = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let sealed = |operation: OperationId| self.store.sealed(&draft.kind, operation);
+            if let Some(index) = draft.operation.map(sealed).transpose()?.flatten() {
                 indices.push(index);
                 continue;
             }
             let index = before + leaves.len() as u64;
-            fact.at = now;
-            let bytes = canonical::to_bytes(fact)?;
-            self.store.insert_fact(index, fact, &bytes)?;
+            let bytes = draft.at(now);
+            self.store.insert_fact(index, &draft.kind, now, draft.operation, &bytes)?;
             if !self.projections.is_empty() {
                 // Projections see the fact as it will be read back (canonical JSON writes 1.0 as 1), so that folding
                 // it now and folding it in a rebuild are the same.
@@ -279,7 +268,7 @@ impl Writer {
 
 impl Work {
     fn facts(&self) -> usize {
-        if let Self::Append(facts) = self { facts.len() } else { 0 }
+        if let Self::Append(drafts) = self { drafts.len() } else { 0 }
     }
 }
 
@@ -324,25 +313,25 @@ impl Drop for Handle {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::json;
-    use tenon_core::Principal;
     use tenon_core::clock::ManualClock;
+    use tenon_core::{NewFact, Principal};
 
     use super::*;
     use crate::{audit, files};
 
-    fn facts(count: usize, text: &str) -> Vec<Fact> {
+    fn facts(count: usize, text: &str) -> Vec<Draft> {
         let by = Principal::person("ann");
         let new =
             NewFact { kind: "a.b".into(), version: 1, by, pod: None, operation: None, body: json!({ "text": text }) };
-        (0..count).map(|_| draft(new.clone()).unwrap()).collect()
+        (0..count).map(|_| Draft::new(&new).unwrap()).collect()
     }
 
-    fn commit(writer: &mut Writer, batches: Vec<Vec<Fact>>) -> Vec<Result<Appended, LedgerError>> {
+    fn commit(writer: &mut Writer, batches: Vec<Vec<Draft>>) -> Vec<Result<Appended, LedgerError>> {
         let (sender, answers) = channel();
-        let jobs = batches.into_iter().map(|facts| {
+        let jobs = batches.into_iter().map(|drafts| {
             let sender = sender.clone();
             let answer: Answer = Box::new(move |outcome| drop(sender.send(outcome)));
-            Job { work: Work::Append(facts), answer }
+            Job { work: Work::Append(drafts), answer }
         });
         writer.commit(jobs.collect());
         drop(sender);

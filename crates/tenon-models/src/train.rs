@@ -339,7 +339,7 @@ pub(crate) fn meta(specs: &SpecSet, started: &RunStarted, inputs: &[String]) -> 
         ("tenon.limits", declared.limits.clone()),
         ("tenon.features", json!(features).to_string()),
         ("tenon.training_set", started.training_set.digest.to_string()),
-        ("tenon.trainer", started.trainer.to_string()),
+        ("tenon.trainer", canonical(&started.trainer)),
     ];
     if let Some(seed) = started.drill_shuffle_seed {
         metadata.push(("tenon.drill_shuffle_seed", seed.to_string()));
@@ -352,6 +352,11 @@ pub(crate) fn meta(specs: &SpecSet, started: &RunStarted, inputs: &[String]) -> 
         input: String::new(),
         metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
     })
+}
+
+/// The same text whether the value comes from a file or from the ledger, where keys are sorted (RFC 8785).
+fn canonical(value: &serde_json::Value) -> String {
+    serde_json_canonicalizer::to_string(value).unwrap_or_default()
 }
 
 /// How a feature of a model is declared.

@@ -92,12 +92,9 @@ impl IntoResponse for Trouble {
     }
 }
 
-impl<E> From<E> for Trouble
-where
-    Problem: From<E>,
-{
-    fn from(error: E) -> Self {
-        Self(error.into())
+impl From<Problem> for Trouble {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
     }
 }
 

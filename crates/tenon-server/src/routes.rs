@@ -27,10 +27,11 @@ pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
     pub(crate) access: Access,
-    weight: Weight,
-    most_bytes: usize,
-    page: bool,
-    handler: MethodRouter<Arc<House>>,
+    pub(crate) weight: Weight,
+    pub(crate) most_bytes: usize,
+    /// Whether people read the answer in a browser.
+    pub(crate) page: bool,
+    pub(crate) handler: MethodRouter<Arc<House>>,
 }
 
 impl Route {
@@ -50,11 +51,16 @@ impl Route {
     }
 }
 
+/// The method as the protocol writes it.
+fn word(method: &str) -> &'static str {
+    if method == "get" { "GET" } else { "POST" }
+}
+
 macro_rules! routes {
     ($($method:ident $path:literal, $access:expr, $handler:expr $(, $how:ident($($with:expr)?))*;)+) => {
         vec![$(
             Route {
-                method: stringify!($method),
+                method: word(stringify!($method)),
                 path: $path,
                 access: $access,
                 weight: Weight::Light,

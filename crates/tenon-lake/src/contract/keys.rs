@@ -1,13 +1,15 @@
 //! Sets of values: those that a reference or a list allows, and those that a key has taken.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, DynComparator, RecordBatch, make_comparator};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::cast;
+use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
+use datafusion::common::hash_map::Entry;
+use datafusion::common::hash_utils::{RandomState, create_hashes};
+use datafusion::common::{HashMap, HashSet};
 
 /// A set of values of one column.
 #[derive(Debug)]
@@ -66,8 +68,13 @@ fn as_whole(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 }
 
 /// The keys that rows of one batch have taken so far.
-#[derive(Debug, Default)]
-pub(crate) struct Seen(HashSet<Box<[u8]>>);
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The key columns of each piece.
+    pieces: Vec<Vec<ArrayRef>>,
+    /// The row that holds a key, by the key's hash. Keys of the same hash stand at the numbers that follow it.
+    places: HashMap<u64, (usize, usize)>,
+}
 
 impl Seen {
     /// Set where a row that is not in `out` already has the key of an earlier one; the earlier one stays.
@@ -77,13 +84,39 @@ impl Seen {
         key: &[usize],
         out: Option<&BooleanBuffer>,
     ) -> Result<BooleanBuffer, ArrowError> {
-        let columns: Vec<ArrayRef> = key.iter().map(|at| rows.column(*at).clone()).collect();
-        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-        let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
-        self.0.reserve(rows.num_rows());
-        Ok(BooleanBuffer::collect_bool(rows.num_rows(), |row| {
-            let out = out.is_some_and(|out| out.value(row));
-            !out && !self.0.insert(keys.row(row).as_ref().into())
-        }))
+        let piece = self.pieces.len();
+        self.pieces.push(key.iter().map(|at| Arc::clone(rows.column(*at))).collect());
+        let columns = &self.pieces[piece];
+        let mut hashes = vec![0; rows.num_rows()];
+        create_hashes(columns, &RandomState::with_seed(0), &mut hashes)?;
+        self.places.reserve(rows.num_rows());
+        // Comparing is for keys of equal hash only: with few repeated keys there is next to nothing to compare.
+        let mut comparators: HashMap<usize, Vec<DynComparator>> = HashMap::new();
+        let mut repeated = vec![false; rows.num_rows()];
+        for (row, hash) in hashes.into_iter().enumerate() {
+            if out.is_some_and(|out| out.value(row)) {
+                continue;
+            }
+            let mut at = hash;
+            while let Some((holding, holder)) = self.places.get(&at) {
+                let same = match comparators.entry(*holding) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(comparing(&self.pieces[*holding], columns)?),
+                };
+                if same.iter().all(|compare| compare(*holder, row).is_eq()) {
+                    repeated[row] = true;
+                    break;
+                }
+                at = at.wrapping_add(1);
+            }
+            if !repeated[row] {
+                self.places.insert(at, (piece, row));
+            }
+        }
+        Ok(repeated.into())
     }
+}
+
+fn comparing(left: &[ArrayRef], right: &[ArrayRef]) -> Result<Vec<DynComparator>, ArrowError> {
+    left.iter().zip(right).map(|(left, right)| make_comparator(left, right, SortOptions::default())).collect()
 }

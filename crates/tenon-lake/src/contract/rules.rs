@@ -1,6 +1,5 @@
 //! A contract, compiled: each column's promises as one pass of Arrow kernels, checks as compiled expressions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
@@ -11,6 +10,7 @@ use arrow::compute::kernels::regexp::regexp_is_match_scalar;
 use arrow::compute::{cast, filter_record_batch, or};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use datafusion::common::HashMap;
 use datafusion::prelude::SessionContext;
 use rayon::prelude::*;
 use tenon_core::spec::{Column, ColumnType, Contract, DatasetSpec, Severity, closest};
@@ -29,7 +29,7 @@ use crate::log::utc;
 const ROWS_IN_PARALLEL: usize = 4_096;
 
 /// The key sets that a batch is checked against, by reference: `planes.tailnum`.
-pub(crate) type References = HashMap<String, Arc<KeySet>>;
+pub(crate) type References = std::collections::HashMap<String, Arc<KeySet>>;
 
 /// A compiled contract.
 #[derive(Debug)]
@@ -294,7 +294,7 @@ impl ColumnRule {
             add(format!("{name}: not one of {list}"), severity, known.others(&values)?, Some(verdict));
         }
         if let (Some(anchored), Some(pattern)) = (&self.pattern, &self.spec.pattern) {
-            let matches = regexp_is_match_scalar(values.as_string::<i32>(), anchored, None)?;
+            let matches = matches(values.as_string(), anchored)?;
             let verdict = format!("does not match {pattern}");
             add(format!("{name}: does not match {pattern}"), severity, is_false(&(Arc::new(matches) as _)), Some(verdict));
         }
@@ -306,6 +306,25 @@ impl ColumnRule {
         }
         Ok((values, broken))
     }
+}
+
+/// Whether each text matches. Columns with a pattern are mostly codes: few texts that come again and again, so that each
+/// is matched once.
+fn matches(texts: &StringArray, pattern: &str) -> Result<BooleanArray, ArrowError> {
+    const FEW: usize = 1_024;
+    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let mut of_row = Vec::with_capacity(texts.len());
+    for text in texts.iter() {
+        let next = numbers.len();
+        of_row.push(text.map(|text| *numbers.entry(text).or_insert(next)));
+        if numbers.len() > FEW {
+            return regexp_is_match_scalar(texts, pattern, None);
+        }
+    }
+    let mut distinct = vec![""; numbers.len()];
+    numbers.into_iter().for_each(|(text, number)| distinct[number] = text);
+    let matching = regexp_is_match_scalar(&StringArray::from(distinct), pattern, None)?;
+    Ok(of_row.into_iter().map(|number| number.map(|number| matching.value(number))).collect())
 }
 
 fn scalar(value: f64) -> arrow::array::Scalar<arrow::array::PrimitiveArray<Float64Type>> {

@@ -24,7 +24,7 @@ pub fn verify_export(dir: &Path, verifier_key: &str) -> Result<VerifyReport, Led
     let checkpoint = match opened {
         Ok(checkpoint) => checkpoint,
         Err(problem) => {
-            let mut walk = Walk::new(0);
+            let mut walk = Walk::new(0, false);
             walk.findings.general(format!("the checkpoint proves nothing: {problem}"));
             return Ok(walk.report(crate::merkle::empty_root(), 0));
         }
@@ -34,7 +34,7 @@ pub fn verify_export(dir: &Path, verifier_key: &str) -> Result<VerifyReport, Led
         let width = tiles::width(level, number, size);
         tiles::from_bytes(&std::fs::read(dir.join(tile_path(level, number, width))).ok()?)
     };
-    let mut walk = Walk::new(size);
+    let mut walk = Walk::new(size, false);
     walk.promise(checkpoint, "the checkpoint");
     walk.start();
     // A made-up size must not make the verifier busy for ever: where a bundle is missing, the walk ends.

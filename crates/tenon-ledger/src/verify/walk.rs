@@ -5,7 +5,10 @@
 //! whether the facts were changed or the tiles.
 
 use rayon::prelude::*;
-use tenon_core::{Digest, Fact, Timestamp};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tenon_core::id::OperationId;
+use tenon_core::{Digest, Fact, PodName, Principal, Timestamp};
 
 use super::{Findings, ReadTile, VerifyReport};
 use crate::canonical::is_canonical;
@@ -29,9 +32,37 @@ struct Examined {
     problem: Option<String>,
 }
 
-fn examine(leaf: Leaf) -> Examined {
+/// A fact whose body is looked at, but not kept.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    kind: String,
+    version: u32,
+    at: Timestamp,
+    by: Principal,
+    #[serde(default)]
+    pod: Option<PodName>,
+    #[serde(default)]
+    operation: Option<OperationId>,
+    #[serde(rename = "body")]
+    _body: IgnoredAny,
+}
+
+impl Envelope {
+    fn into_fact(self) -> Fact {
+        let Self { kind, version, at, by, pod, operation, .. } = self;
+        Fact { kind, version, at, by, pod, operation, body: serde_json::Value::Null }
+    }
+}
+
+fn examine(leaf: Leaf, bodies: bool) -> Examined {
     let hash = leaf_hash(&leaf.bytes);
-    let (fact, problem) = match serde_json::from_slice::<Fact>(&leaf.bytes) {
+    let read = if bodies {
+        serde_json::from_slice::<Fact>(&leaf.bytes)
+    } else {
+        serde_json::from_slice::<Envelope>(&leaf.bytes).map(Envelope::into_fact)
+    };
+    let (fact, problem) = match read {
         Ok(fact) if is_canonical(&leaf.bytes) => (Some(fact), None),
         Ok(fact) => (Some(fact), Some("is not in canonical form".to_owned())),
         Err(error) => (None, Some(format!("cannot be read as a fact ({error})"))),
@@ -61,6 +92,7 @@ struct Promise {
 /// The walk.
 pub(crate) struct Walk {
     pub findings: Findings,
+    bodies: bool,
     /// The tree of the leaves as they are.
     edge: Edge,
     /// The tree of the stored leaf hashes, once the two differ.
@@ -88,9 +120,11 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// A walk over a log that promises `expected` leaves.
-    pub fn new(expected: u64) -> Self {
+    /// A walk over a log that promises `expected` leaves. The facts that it gives back have no body unless `bodies` says
+    /// so.
+    pub fn new(expected: u64, bodies: bool) -> Self {
         Self {
+            bodies,
             findings: Findings::default(),
             edge: Edge::default(),
             stored: None,
@@ -124,7 +158,9 @@ impl Walk {
 
     /// Takes the next leaves, in order of their index. The facts that could be read come back.
     pub fn take(&mut self, leaves: Vec<Leaf>, read_tile: &mut ReadTile<'_>) -> Vec<(u64, Option<Fact>)> {
-        let examined: Vec<Examined> = leaves.into_par_iter().map(examine).collect();
+        let bodies = self.bodies;
+        let examined: Vec<Examined> =
+            leaves.into_par_iter().with_min_len(64).map(|leaf| examine(leaf, bodies)).collect();
         let mut facts = Vec::with_capacity(examined.len());
         for mut leaf in examined {
             let index = leaf.leaf.index;

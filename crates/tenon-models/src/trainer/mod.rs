@@ -67,7 +67,6 @@ mod tests {
         let rows = table.held_out();
         let scores: Vec<f64> =
             ensemble.margins(rows.values, 3).unwrap().iter().map(|margin| 1.0 / (1.0 + (-margin).exp())).collect();
-        // The true odds, used as a score, rank 0.733 right on these rows.
         let auc = roc_auc(rows.labels, &scores).unwrap();
         assert!(auc > 0.70, "{auc}");
         let observed = rows.labels.iter().filter(|label| **label).count() as f64 / scores.len() as f64;
@@ -95,62 +94,6 @@ mod tests {
         let ensemble = fit(&Trainer::Gbdt { budget: 0.5, trees: Some(3), seed: 0 }, &table).unwrap();
         assert_eq!(ensemble.n_trees(), 3);
         assert!(ensemble.has_covers());
-    }
-
-    #[test]
-    #[ignore]
-    fn tmp_dump() {
-        let rd = |f: &str| {
-            std::fs::read(f).unwrap().chunks(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect::<Vec<_>>()
-        };
-        let (x, y) = (rd("/tmp/exp/x.bin"), rd("/tmp/exp/y.bin"));
-        let (n, k) = (y.len(), x.len() / y.len());
-        let names: Vec<String> = (0..k).map(|i| format!("f{i}")).collect();
-        let mut columns: Vec<(String, arrow::array::ArrayRef)> = vec![(
-            "label".to_owned(),
-            std::sync::Arc::new(y.iter().map(|v| Some(*v > 0.5)).collect::<arrow::array::BooleanArray>()),
-        )];
-        for (j, name) in names.iter().enumerate() {
-            columns.push((
-                name.clone(),
-                std::sync::Arc::new(
-                    (0..n).map(|i| Some(x[i * k + j]).filter(|v| !v.is_nan())).collect::<arrow::array::Float32Array>(),
-                ),
-            ));
-        }
-        let table = Table::new(
-            arrow::record_batch::RecordBatch::try_from_iter_with_nullable(
-                columns.into_iter().map(|(a, b)| (a, b, true)),
-            )
-            .unwrap(),
-            names,
-            n * 8 / 10,
-        )
-        .unwrap();
-        let t = std::time::Instant::now();
-        let e = fit(&Trainer::Gbdt { budget: 0.5, trees: None, seed: 7 }, &table).unwrap();
-        println!("fit {:?}", t.elapsed());
-        let t = std::time::Instant::now();
-        let ev = crate::evaluation::Evaluation::of(&e, &table).unwrap();
-        println!("eval {:?} {:?} add {}", t.elapsed(), ev.importance, ev.additivity);
-        println!("{:?}", ev.metrics(&table).unwrap());
-        let b = e.to_onnx(&ModelMeta::default());
-        println!("bytes {}", b.len());
-        std::fs::write("/tmp/exp/m.onnx", b).unwrap();
-        std::fs::write("/tmp/exp/p.bin", ev.scores.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<_>>()).unwrap();
-        let t = std::time::Instant::now();
-        let one = tenon_onnx::TreeShap::new(&e, 0).unwrap();
-        let prep = t.elapsed();
-        let t = std::time::Instant::now();
-        for r in 0..1000 {
-            std::hint::black_box(one.explain(&x[r * k..(r + 1) * k], k).unwrap());
-        }
-        let s = t.elapsed() / 1000;
-        let t = std::time::Instant::now();
-        for r in 0..1000 {
-            std::hint::black_box(e.predict_row(&x[r * k..(r + 1) * k]).unwrap());
-        }
-        println!("prep {prep:?} shap/row {s:?} predict/row {:?}", t.elapsed() / 1000);
     }
 
     #[test]

@@ -1,0 +1,203 @@
+//! Who may come in.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::routing::get;
+use serde_json::json;
+use tenon_core::fact::{AuthorizationRefused, Payload};
+
+use super::World;
+use crate::access::Access;
+use crate::house::{House, Weight};
+use crate::metrics::Metrics;
+use crate::routes::{Route, all, router};
+
+#[test]
+fn every_route_says_what_it_asks_of_whoever_takes_it() {
+    let line = |route: &Route| format!("{:4} {:46} {}", route.method, route.path, route.access);
+    let table: Vec<String> = all().iter().map(line).collect();
+    insta::assert_snapshot!(table.join("\n"), @r"
+    GET  /health                                        open: probes carry no token, and hear only that it runs
+    GET  /metrics                                       company.read on the company
+    GET  /v2                                            company.read on the company
+    GET  /v2/health/live                                open: probes carry no token, and hear only that it runs
+    GET  /v2/health/ready                               open: probes carry no token, and hear only that it runs
+    GET  /v2/models/{model}                             model.read on model {model}
+    GET  /v2/models/{model}/ready                       model.read on model {model}
+    GET  /v2/models/{model}/config                      model.read on model {model}
+    GET  /v2/models/{model}/stats                       model.read on model {model}
+    POST /v2/models/{model}/infer                       deployment.infer on the deployment of model {model}
+    GET  /v2/models/{model}/versions/{version}          model.read on model {model}
+    GET  /v2/models/{model}/versions/{version}/ready    model.read on model {model}
+    GET  /v2/models/{model}/versions/{version}/config   model.read on model {model}
+    GET  /v2/models/{model}/versions/{version}/stats    model.read on model {model}
+    POST /v2/models/{model}/versions/{version}/infer    deployment.infer on the deployment of model {model}
+    POST /v2/repository/index                           company.read on the company
+    POST /decide/{deployment}                           deployment.decide on deployment {deployment}
+    POST /outcomes/{deployment}                         outcome.record on deployment {deployment}
+    GET  /decisions/{id}                                decision.read on the deployment that made the decision, which only the record tells
+    POST /ingest/{dataset}                              dataset.write on dataset {dataset}
+    GET  /log/checkpoint                                ledger.read on the ledger
+    GET  /log/key                                       ledger.read on the ledger
+    GET  /log/tile/{*tile}                              ledger.read on the ledger
+    GET  /api/v1/datasets                               company.read on the company
+    GET  /api/v1/features                               company.read on the company
+    GET  /api/v1/models                                 company.read on the company
+    GET  /api/v1/versions                               company.read on the company
+    GET  /api/v1/deployments                            company.read on the company
+    GET  /api/v1/monitors                               company.read on the company
+    GET  /api/v1/incidents                              company.read on the company
+    GET  /api/v1/facts                                  ledger.read on the ledger
+    GET  /api/v1/facts/{index}                          ledger.read on the ledger
+    GET  /api/v1/history/{deployment}                   company.read on deployment {deployment}
+    POST /api/v1/rollouts/{deployment}                  rollout.start on deployment {deployment}, knowing what the gates said of the candidate in the body
+    POST /api/v1/rollbacks/{deployment}                 rollout.stop on deployment {deployment}
+    POST /api/v1/query                                  dataset.query on each dataset that the query reads
+    GET  /                                              company.read on the company
+    GET  /console/models/{version}                      model.read on model {version}
+    GET  /console/datasets/{dataset}                    company.read on dataset {dataset}
+    GET  /console/decisions/{id}                        decision.read on the deployment that made the decision, which only the record tells
+    GET  /console/facts                                 ledger.read on the ledger
+    GET  /console/style.css                             open: the same for everybody, and says nothing
+    ");
+}
+
+/// Calls every route that asks for something, with paths and bodies that a member could send.
+async fn knock(world: &World, decision: &str) -> Vec<(String, u16)> {
+    let mut answers = Vec::new();
+    for route in all().iter().filter(|route| !matches!(route.access, Access::Open(_))) {
+        let path = route.path.replace("{id}", decision).replace("{dataset}", "flights").replace("{*tile}", "0/000.p/1");
+        let path = path.replace("{deployment}", "late").replace("{model}", "late").replace("{index}", "0");
+        let path = match route.path.starts_with("/console") {
+            true => path.replace("{version}", "late@1"),
+            false => path.replace("{version}", "1"),
+        };
+        let body = match route.path {
+            "/api/v1/query" => json!({ "sql": "SELECT * FROM flights" }),
+            "/api/v1/rollouts/{deployment}" => json!({ "version": "late@1" }),
+            _ => json!({}),
+        };
+        let answer = match route.method {
+            "GET" => world.get(&path).await,
+            _ => world.post(&path, &body).await,
+        };
+        answers.push((format!("{} {path}", route.method), answer.status.as_u16()));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_stranger_gets_through_no_door_and_every_refusal_is_on_record() {
+    let world = World::with_rows().await;
+    let asked = json!({ "entities": { "tailnum": "N1" } });
+    let decision = world.post("/decide/late", &asked).await.ok().json()["id"].as_str().unwrap().to_owned();
+    for (route, status) in knock(&world, &decision).await {
+        assert!(!matches!(status, 401 | 403 | 500..), "a member at {route}: {status}");
+    }
+    let world = world.stranger();
+    let answers = knock(&world, &decision).await;
+    for (route, status) in &answers {
+        assert_eq!(*status, 403, "a stranger at {route}");
+    }
+    let refusals = world.doors.ledger.newest(&[AuthorizationRefused::KIND], 1000).unwrap();
+    assert_eq!(refusals.len(), answers.len());
+}
+
+#[tokio::test]
+async fn without_a_token_nobody_comes_in_from_elsewhere() {
+    let mut world = World::new().await;
+    world.loopback = false;
+    for (route, status) in knock(&world, "013e9b1c-2a00-7000-8000-0000000000aa").await {
+        assert_eq!(status, 401, "{route}");
+    }
+    world.get("/health").await.ok();
+    world.get("/console/style.css").await.ok();
+    world.token = Some("wrong".to_owned());
+    assert_eq!(world.get("/").await.status, 401);
+    world.loopback = true;
+    assert_eq!(world.get("/").await.status, 401, "a bad token does not fall back to the local person");
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() {
+    let world = World::with_rows().await;
+    let body = r#"{"entities":{"tailnum":"N1"}}"#;
+    let json = ("content-type", "application/json");
+    for headers in [
+        [json, ("origin", "https://evil.example")],
+        [json, ("origin", "null")],
+        [json, ("sec-fetch-site", "cross-site")],
+        [json, ("host", "evil.example")],
+    ] {
+        assert_eq!(world.call("POST", "/decide/late", &headers, body).await.status, 403, "{headers:?}");
+    }
+    world.call("POST", "/decide/late", &[json, ("origin", "http://localhost:8080")], body).await.ok();
+    assert_eq!(world.call("GET", "/api/v1/datasets", &[("host", "evil.example")], "").await.status, 403);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_in_json() {
+    let world = World::new().await;
+    assert_eq!(world.get("/nothing").await.error(), (404, "there is no such address here".to_owned()));
+    assert_eq!(world.get("/decide/late").await.error().0, 405);
+    assert_eq!(
+        world.post("/decide/lat", &json!({ "entities": {} })).await.error(),
+        (404, "there is no deployment `lat`; did you mean `late`?".to_owned())
+    );
+    let answer = world.call("POST", "/decide/late", &[("content-type", "application/json")], vec![b' '; 2 << 20]).await;
+    assert_eq!(answer.error().0, 413);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_an_error_without_its_words() {
+    let world = World::new().await;
+    let handler = get(async || -> &'static str { panic!("the secret") });
+    let route = Route {
+        method: "GET",
+        path: "/boom",
+        access: Access::Open("a test"),
+        weight: Weight::Light,
+        most_bytes: 0,
+        page: false,
+        handler,
+    };
+    let world = World { router: router(world.doors.clone(), vec![route]), ..world };
+    let (status, sentence) = world.get("/boom").await.error();
+    assert_eq!((status, sentence.as_str()), (500, "something went wrong; the log says more"));
+}
+
+#[tokio::test]
+async fn when_there_is_no_room_callers_are_told_when_to_come_back() {
+    let world = World::new().await;
+    let house = Arc::new(House::new(world.doors.clone(), Metrics::new(std::iter::empty())));
+    let mut held = Vec::new();
+    let problem = loop {
+        match house.room(Weight::Heavy) {
+            Ok(room) => held.push(room),
+            Err(problem) => break problem,
+        }
+    };
+    assert!(!held.is_empty() && held.len() < 16);
+    let response = axum::response::IntoResponse::into_response(problem);
+    assert_eq!((response.status(), response.headers()["retry-after"].to_str().unwrap()), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+    drop(house.room(Weight::Light).unwrap());
+    held.clear();
+    drop(house.room(Weight::Heavy).unwrap());
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_status() {
+    let world = World::new().await;
+    world.get("/health").await.ok();
+    world.get("/api/v1/facts/99999").await;
+    let text = world.get("/metrics").await.ok().text().to_owned();
+    for line in [
+        "tenon_http_requests_total{method=\"GET\",route=\"/health\",status=\"200\"} 1",
+        "tenon_http_requests_total{method=\"GET\",route=\"/api/v1/facts/{index}\",status=\"404\"} 1",
+        "tenon_decisions_total{deployment=\"late\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(text.contains("tenon_facts_total "));
+}
