@@ -93,8 +93,7 @@ impl Graph {
     /// An edge from each dataset whose name occurs as a word of the query. A word that only looks like one costs a needless
     /// line in a plan, never a missing one.
     fn sql_edges(&mut self, specs: &SpecSet, sql: &str, to: &ResourceRef) {
-        let words: BTreeSet<&str> =
-            sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).collect();
+        let words: BTreeSet<&str> = sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).collect();
         for name in specs.datasets.keys().filter(|name| words.contains(name.as_str())) {
             self.edge(ResourceRef::new(ResourceKind::Dataset, name.as_str()), to);
         }

@@ -148,13 +148,19 @@ mod tests {
         wanted[1].text.push_str("nullable = true\n");
         wanted.remove(2);
         let told = |plan: &Plan| {
-            plan.changes.iter().map(|change| format!("{:?} {} → {:?}", change.change, change.resource, change.affects)).collect::<Vec<_>>()
+            plan.changes
+                .iter()
+                .map(|change| format!("{:?} {} → {:?}", change.change, change.resource, change.affects))
+                .collect::<Vec<_>>()
         };
         let (first, _) = plan(&[], &applied).unwrap();
         assert_eq!(first.changes.len(), 4);
         assert!(first.changes.iter().all(|change| change.affects.is_empty()), "nothing was there to be affected");
         assert_eq!(plan(&applied, &applied).unwrap().0, Plan::default());
-        assert_eq!(told(&plan(&applied, &wanted).unwrap().0), ["Change dataset raw → []", "Remove feature_view counts → []"]);
+        assert_eq!(
+            told(&plan(&applied, &wanted).unwrap().0),
+            ["Change dataset raw → []", "Remove feature_view counts → []"]
+        );
         let mut changed = company();
         changed[1].text.push_str("nullable = true\n");
         let affected = plan(&applied, &changed).unwrap().0.changes[0].affects.clone();

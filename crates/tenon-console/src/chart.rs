@@ -47,9 +47,9 @@ pub(crate) fn chart(monitor: &MonitorView) -> Option<Markup> {
         div.scroll tabindex="0" role="region" aria-label={ "chart of " (monitor.name) } {
             svg.chart viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(label(monitor)) {
                 (months(time, from, until, end))
+                (marks(monitor, time, end))
                 (drift(monitor, time))
                 @if with_quality { (quality(monitor, time, drift_end + GAP)) }
-                (marks(monitor, time, end))
             }
         }
     })
@@ -62,17 +62,21 @@ fn label(monitor: &MonitorView) -> String {
         let most = mark.most_moved.as_deref().unwrap_or("an input");
         format!("the index of {most} peaked at {:.2} on {}", mark.psi, day(mark.at))
     });
-    let found: Vec<String> = monitor.detections.iter().map(|mark| format!("drift detected on {}", day(mark.at))).collect();
-    let took: Vec<String> = monitor.takeovers.iter().map(|mark| format!("{} took over on {}", mark.label, day(mark.at))).collect();
+    let found: Vec<String> =
+        monitor.detections.iter().map(|mark| format!("drift detected on {}", day(mark.at))).collect();
+    let took: Vec<String> =
+        monitor.takeovers.iter().map(|mark| format!("{} took over on {}", mark.label, day(mark.at))).collect();
     let parts: Vec<String> = peak.into_iter().chain(found).chain(took).collect();
     format!("drift and quality of {} over time: {}", monitor.deployment, parts.join("; "))
 }
 
 fn drift(monitor: &MonitorView, time: Scale) -> Markup {
-    let highest = monitor.drift.iter().flat_map(|mark| [mark.psi, mark.prediction_psi]).fold(monitor.threshold * 1.4, f64::max);
+    let highest =
+        monitor.drift.iter().flat_map(|mark| [mark.psi, mark.prediction_psi]).fold(monitor.threshold * 1.4, f64::max);
     let (step, top) = steps(0.0, highest);
     let y = Scale { from: 0.0, to: top, at_from: TOP + DRIFT_HEIGHT, at_to: TOP };
-    let inputs: Vec<(f64, f64)> = monitor.drift.iter().map(|mark| (time.place(micros(mark.at)), y.place(mark.psi))).collect();
+    let inputs: Vec<(f64, f64)> =
+        monitor.drift.iter().map(|mark| (time.place(micros(mark.at)), y.place(mark.psi))).collect();
     let prediction: Vec<(f64, f64)> =
         monitor.drift.iter().map(|mark| (time.place(micros(mark.at)), y.place(mark.prediction_psi))).collect();
     let threshold = y.place(monitor.threshold);
@@ -205,7 +209,8 @@ fn ticks(from: Timestamp, until: Timestamp) -> Vec<(Timestamp, String)> {
 fn steps(from: f64, to: f64) -> (f64, f64) {
     let rough = ((to - from) / 4.0).max(1e-6);
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|step| *step >= rough).unwrap_or(rough);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * power).find(|step| *step >= rough).unwrap_or(rough);
     (step, (to / step).ceil() * step)
 }
 

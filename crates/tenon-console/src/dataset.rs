@@ -12,7 +12,12 @@ pub fn dataset(view: &DatasetView) -> String {
         .columns
         .iter()
         .map(|column| {
-            vec![html! { code { (column.name) } }, html! { (column.kind) }, html! { (column.promises) }, html! { (column.otherwise) }]
+            vec![
+                html! { code { (column.name) } },
+                html! { (column.kind) },
+                html! { (column.promises) },
+                html! { (column.otherwise) },
+            ]
         })
         .collect();
     let checks: Vec<Vec<Markup>> = view
@@ -61,7 +66,8 @@ pub fn dataset(view: &DatasetView) -> String {
 }
 
 fn reasons(heading: &str, none: &str, reasons: &[(String, u64)]) -> Markup {
-    let rows: Vec<Vec<Markup>> = reasons.iter().map(|(rule, rows)| vec![html! { (rule) }, html! { (count(*rows)) }]).collect();
+    let rows: Vec<Vec<Markup>> =
+        reasons.iter().map(|(rule, rows)| vec![html! { (rule) }, html! { (count(*rows)) }]).collect();
     html! {
         section.card {
             h2 { (heading) }

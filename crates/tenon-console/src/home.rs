@@ -7,7 +7,9 @@ use crate::chart::chart;
 use crate::facts::fact_table;
 use crate::page::{nothing, page, table};
 use crate::traffic::{bar, words};
-use crate::view::{BudgetRow, DatasetRow, DeploymentView, GateView, HomeView, LedgerView, MonitorView, PeriodRow, VersionRow};
+use crate::view::{
+    BudgetRow, DatasetRow, DeploymentView, GateView, HomeView, LedgerView, MonitorView, PeriodRow, VersionRow,
+};
 use crate::words::{count, moment, percent, shortened, usd};
 
 /// Rows of history that the page shows.

@@ -12,7 +12,8 @@ const INPUTS: usize = 20;
 
 /// A model version: its card, its gates, what it looks at, what it is made of.
 pub fn model(view: &ModelView) -> String {
-    let gates: Vec<Vec<Markup>> = view.row.gates.iter().map(|gate| vec![chip(gate), html! { (gate.sentence) }]).collect();
+    let gates: Vec<Vec<Markup>> =
+        view.row.gates.iter().map(|gate| vec![chip(gate), html! { (gate.sentence) }]).collect();
     let metrics: Vec<Vec<Markup>> =
         view.metrics.iter().map(|(name, value)| vec![html! { (name) }, html! { (format!("{value:.4}")) }]).collect();
     let body = html! {

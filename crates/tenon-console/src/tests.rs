@@ -59,8 +59,17 @@ fn monitor() -> MonitorView {
             })
             .collect(),
         detections: vec![
-            Mark { at: day(49), label: "@1".to_owned(), sentence: "temp has moved since late_arrival@1 learnt (PSI 0.31, p < 0.001), three days in a row".to_owned() },
-            Mark { at: day(122), label: "@2".to_owned(), sentence: "temp and visib have moved since late_arrival@2 learnt".to_owned() },
+            Mark {
+                at: day(49),
+                label: "@1".to_owned(),
+                sentence: "temp has moved since late_arrival@1 learnt (PSI 0.31, p < 0.001), three days in a row"
+                    .to_owned(),
+            },
+            Mark {
+                at: day(122),
+                label: "@2".to_owned(),
+                sentence: "temp and visib have moved since late_arrival@2 learnt".to_owned(),
+            },
         ],
         takeovers: vec![
             Mark { at: day(0), label: "@1".to_owned(), sentence: "late_arrival@1 took over".to_owned() },
@@ -84,7 +93,11 @@ fn full() -> HomeView {
         quarantined,
         computed: false,
     };
-    let all = |verdict| ["quality", "calibration", "fairness", "explanation", "latency", "budget"].map(|kind| gate(kind, verdict)).to_vec();
+    let all = |verdict| {
+        ["quality", "calibration", "fairness", "explanation", "latency", "budget"]
+            .map(|kind| gate(kind, verdict))
+            .to_vec()
+    };
     let mut shuffled = all(Verdict::Passed);
     shuffled[0].verdict = Verdict::Waived;
     shuffled[1].verdict = Verdict::Failed;
@@ -196,7 +209,13 @@ fn a_chip_says_its_verdict_without_colour() {
 #[test]
 fn an_empty_company_is_told_what_would_fill_each_part() {
     let page = text(&crate::home(&empty()));
-    for part in ["Nothing is deployed.", "Nothing is watched.", "No version yet.", "No dataset is declared.", "Nothing has happened yet."] {
+    for part in [
+        "Nothing is deployed.",
+        "Nothing is watched.",
+        "No version yet.",
+        "No dataset is declared.",
+        "Nothing has happened yet.",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
 }
@@ -277,7 +296,10 @@ fn receipt() -> DecisionView {
         ],
         latency_us: 212,
         usd: 0.000_000_003,
-        proof: vec![("row".to_owned(), "17 of 4,822 in its batch".to_owned()), ("fact".to_owned(), "1,911 of 1,912 in the log".to_owned())],
+        proof: vec![
+            ("row".to_owned(), "17 of 4,822 in its batch".to_owned()),
+            ("fact".to_owned(), "1,911 of 1,912 in the log".to_owned()),
+        ],
         fault: None,
     }
 }
@@ -286,29 +308,10 @@ fn receipt() -> DecisionView {
 fn a_receipt_reads_as_a_story() {
     let page = text(&crate::decision(&receipt()));
     let story = &page[page.find("late_arrival: yes").unwrap()..page.find("Every figure").unwrap()];
-    assert_snapshot!(story, @"late_arrival: yes 83% Decided for 2013-07-01 14:00 by late_arrival@2 , the champion of its deployment. ✓ proven: row, batch, fact, signed checkpoint Because Log-odds towards yes (+) and towards no (−). reasons, the strongest first reason direction weight the aircraft landed 62 minutes late last time +1.320 the wind at the origin is 4 mph -0.210 About tailnum N501 outcome no, known 2013-07-01 18:00 ✗ wrong took 212 µs cost $0.000000003 decision 013e9b1c-2a00-7000-8000-0000000000aa From what was known inputs input value known at last_arr_delay 62 2013-07-01 12:10 visib missing — Proof receipt as JSON row 17 of 4,822 in its… fact 1,911 of 1,912 in …");
+    assert_snapshot!(story, @"late_arrival: yes 83% Decided for 2013-07-01 14:00 by late_arrival@2 , the champion of its deployment. ✓ proven: row, batch, fact, signed checkpoint Because Log-odds towards yes (+) and towards no (−). reasons, the strongest first reason direction weight the aircraft landed 62 minutes late last time +1.320 the wind at the origin is 4 mph -0.210 About tailnum N501 outcome no, known 2013-07-01 18:00 ✗ wrong took 212 µs cost $0.000000003 decision 013e9b1c-2a00-7000-8000-0000000000aa From what was known inputs input value known at last_arr_delay 62 2013-07-01 12:10 visib missing — Proof receipt as JSON row 17 of 4,822 in its batch fact 1,911 of 1,912 in the log");
     let mut broken = receipt();
     broken.fault = Some("the row is not under the Merkle root of its batch".to_owned());
-    assert!(text(&crate::decision(&broken)).contains("✗ not proven: the row is not under the Merkle root of its batch"));
-}
-
-#[test]
-fn look() {
-    std::fs::write("/tmp/console/index.html", crate::home(&full()).replace("/console/style.css", "style.css")).unwrap();
-    std::fs::write("/tmp/console/empty.html", crate::home(&empty()).replace("/console/style.css", "style.css")).unwrap();
-    std::fs::write("/tmp/console/decision.html", crate::decision(&receipt()).replace("/console/style.css", "style.css")).unwrap();
-    let model = ModelView {
-        frame: frame(),
-        row: full().versions[1].clone(),
-        card: vec![
-            ("What it answers".to_owned(), vec!["Will this flight arrive more than 15 minutes late? Asked one hour before it is due to leave.".to_owned()]),
-            ("What it cannot do".to_owned(), vec!["Knows departures from EWR, JFK and LGA only. Says nothing about cancellations and diversions, and nothing about how late.".to_owned()]),
-        ],
-        importance: [("last_arr_delay", 0.61), ("mean_dep_delay_3h", 0.4), ("dep_hour", 0.33), ("temp", 0.05)].map(|(n, w)| (n.to_owned(), w)).to_vec(),
-        metrics: vec![("roc_auc".to_owned(), 0.7421)],
-        evidence: vec![("artifact".to_owned(), "sha256:8c1f8e8f8c1f8e8f8c1f8e8f".to_owned())],
-        fact: 71,
-    };
-    std::fs::write("/tmp/console/model.html", crate::model(&model).replace("/console/style.css", "style.css")).unwrap();
-    std::fs::write("/tmp/console/style.css", crate::STYLE).unwrap();
+    assert!(
+        text(&crate::decision(&broken)).contains("✗ not proven: the row is not under the Merkle root of its batch")
+    );
 }

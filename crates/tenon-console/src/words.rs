@@ -43,8 +43,11 @@ pub(crate) fn moment(at: Timestamp) -> Markup {
     html! { time datetime=(exact) title=(exact) { (short) } }
 }
 
-/// A digest's or key's beginning, the whole on hover.
+/// A digest's or key's beginning, the whole on hover; words as they are.
 pub(crate) fn shortened(text: &str) -> Markup {
+    if text.contains(' ') {
+        return html! { (text) };
+    }
     if text.chars().count() <= 22 {
         return html! { code { (text) } };
     }

@@ -21,7 +21,9 @@ pub enum TimeError {
     #[error("`{0}` is not a moment: write it as 2013-04-01T09:15:00Z, with a time zone, or as a date")]
     NotAMoment(String),
     /// Not a length of time.
-    #[error("`{0}` is not a length of time: write a whole number and a unit, one of ms, s, m, h, d, w, y, such as `24h`")]
+    #[error(
+        "`{0}` is not a length of time: write a whole number and a unit, one of ms, s, m, h, d, w, y, such as `24h`"
+    )]
     NotASpan(String),
 }
 
@@ -51,9 +53,7 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match DateTime::<Utc>::from_timestamp_micros(self.0) {
-            Some(moment) if self.0 % 1_000_000 == 0 => {
-                f.pad(&moment.to_rfc3339_opts(SecondsFormat::Secs, true))
-            }
+            Some(moment) if self.0 % 1_000_000 == 0 => f.pad(&moment.to_rfc3339_opts(SecondsFormat::Secs, true)),
             Some(moment) => f.pad(&moment.to_rfc3339_opts(SecondsFormat::Micros, true)),
             None => write!(f, "{}us", self.0),
         }

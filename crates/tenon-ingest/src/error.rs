@@ -20,7 +20,9 @@ pub enum IngestError {
     #[error("dataset `{0}` does not read files: its rows are pushed, or it is a view")]
     NoFiles(String),
     /// A path pattern that says more than is understood here.
-    #[error("`{0}` is not a pattern of files: `*` may stand in the last part of the path only, as in data/flights/*.parquet")]
+    #[error(
+        "`{0}` is not a pattern of files: `*` may stand in the last part of the path only, as in data/flights/*.parquet"
+    )]
     Pattern(String),
     /// A file or folder that cannot be read.
     #[error("`{path}` cannot be read")]

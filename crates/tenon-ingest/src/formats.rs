@@ -57,7 +57,8 @@ fn read_csv(mut file: File, mut take: impl FnMut(RecordBatch) -> bool) -> Result
         return Err("the file is empty: its first line must name the columns".to_owned());
     }
     // Spreadsheets put a byte order mark before the first name.
-    let field = |field: &Arc<Field>| Field::new(field.name().trim_start_matches('\u{feff}').trim(), DataType::Utf8, true);
+    let field =
+        |field: &Arc<Field>| Field::new(field.name().trim_start_matches('\u{feff}').trim(), DataType::Utf8, true);
     let schema = Schema::new(header.fields().iter().map(field).collect::<Vec<_>>());
     let reader = csv::ReaderBuilder::new(Arc::new(schema))
         .with_format(format)

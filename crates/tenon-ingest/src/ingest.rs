@@ -174,9 +174,10 @@ impl Ingest {
 
     fn spec(&self, dataset: &DatasetName) -> Result<DatasetSpec, IngestError> {
         let specs = self.catalog.specs();
-        let resource = specs.datasets.get(dataset).ok_or_else(|| {
-            IngestError::no_dataset(dataset.as_str(), specs.datasets.keys().map(DatasetName::as_str))
-        })?;
+        let resource = specs
+            .datasets
+            .get(dataset)
+            .ok_or_else(|| IngestError::no_dataset(dataset.as_str(), specs.datasets.keys().map(DatasetName::as_str)))?;
         Ok(resource.spec.clone())
     }
 }

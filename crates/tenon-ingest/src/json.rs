@@ -100,9 +100,12 @@ mod tests {
 
     #[test]
     fn values_keep_their_kind_where_all_agree_and_are_texts_where_not() {
-        let rows = rows_from_json(&contract(), "{\"id\":\"a\",\"n\":1,\"x\":2}\n\n{\"id\":\"b\",\"x\":null,\"more\":[1]}").unwrap();
+        let rows =
+            rows_from_json(&contract(), "{\"id\":\"a\",\"n\":1,\"x\":2}\n\n{\"id\":\"b\",\"x\":null,\"more\":[1]}")
+                .unwrap();
         let kinds: Vec<_> = rows.schema().fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
-        let expected = [("id", DataType::Utf8), ("n", DataType::Int64), ("x", DataType::Float64), ("more", DataType::Utf8)];
+        let expected =
+            [("id", DataType::Utf8), ("n", DataType::Int64), ("x", DataType::Float64), ("more", DataType::Utf8)];
         assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), kind)));
         let rows = rows_from_json(&contract(), "{\"id\":\"a\",\"n\":1}\n{\"id\":\"b\",\"n\":\"one\"}").unwrap();
         assert_eq!(rows.column_by_name("n").unwrap().data_type(), &DataType::Utf8);

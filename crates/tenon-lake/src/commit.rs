@@ -118,8 +118,7 @@ impl Lake {
             self.reached(Step::Quarantined)?;
         }
         if table_changes {
-            let note =
-                |version| Note { operation, seal: Some(seal(DatasetCommitted { version, ..fact.clone() })) };
+            let note = |version| Note { operation, seal: Some(seal(DatasetCommitted { version, ..fact.clone() })) };
             fact.version = table.commit(&mut head, change, now, note).await?;
         }
         self.reached(Step::Landed)?;
@@ -422,7 +421,5 @@ fn stored(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> 
 }
 
 /// A value that does not fit is an error, never a null.
-const STRICT: arrow::compute::CastOptions<'static> = arrow::compute::CastOptions {
-    safe: false,
-    format_options: arrow::util::display::FormatOptions::new(),
-};
+const STRICT: arrow::compute::CastOptions<'static> =
+    arrow::compute::CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::{cast, concat_batches, max, max_string, min, min_string};
-use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow::datatypes::{SchemaRef, TimeUnit};
+use arrow::compute::{cast, concat_batches, max, min};
+use arrow::datatypes::{
+    DataType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+};
+use arrow::datatypes::{Schema, SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowWriter, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -20,8 +25,6 @@ pub(crate) const ROWS_A_FILE: usize = 1 << 20;
 const ROWS_A_THREAD: usize = 16_384;
 /// Delta's own default: statistics are kept for the first columns only.
 const COLUMNS_WITH_STATISTICS: usize = 32;
-/// A longer text is no bound worth keeping.
-const LONGEST_BOUND: usize = 64;
 
 /// A Parquet file in memory.
 #[derive(Debug)]
@@ -30,14 +33,19 @@ pub(crate) struct Encoded {
     pub stats: String,
 }
 
-/// How every Parquet file of the program is written.
-pub(crate) fn properties() -> WriterProperties {
-    WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+/// How every Parquet file of the program is written. Numbers are packed well by their encoding already, so that Snappy is
+/// enough for them; texts are worth Zstandard.
+pub(crate) fn properties(schema: &Schema) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(ROWS_A_FILE))
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_created_by(concat!("tenon ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build()
+        .set_created_by(concat!("tenon ", env!("CARGO_PKG_VERSION")).to_owned());
+    for field in schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8) {
+        let zstd = Compression::ZSTD(ZstdLevel::default());
+        properties = properties.set_column_compression(ColumnPath::new(vec![field.name().clone()]), zstd);
+    }
+    properties.build()
 }
 
 /// Encodes rows as one file after another, at most [`ROWS_A_FILE`] rows each. No rows, no file.
@@ -55,7 +63,7 @@ pub(crate) fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<
 }
 
 fn encode_file(schema: &SchemaRef, rows: &RecordBatch) -> Result<Encoded, ParquetError> {
-    let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties()))?;
+    let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties(schema)))?;
     let (mut file, factory) = writer.into_serialized_writer()?;
     // One writer a leaf: a column that nests has several, and takes its share from the front.
     let mut writers = factory.create_column_writers(0)?.into_iter();
@@ -81,26 +89,40 @@ fn encode_file(schema: &SchemaRef, rows: &RecordBatch) -> Result<Encoded, Parque
     for chunk in chunks.into_iter().flatten() {
         chunk.append_to_row_group(&mut group)?;
     }
-    group.close()?;
+    let written = group.close()?;
     let bytes = file.into_inner()?;
-    Ok(Encoded { bytes, stats: statistics(rows) })
+    Ok(Encoded { bytes, stats: statistics(rows, &written) })
 }
 
 /// Delta's per-file statistics: rows, and nulls, least and greatest value of the first columns.
-fn statistics(rows: &RecordBatch) -> String {
+fn statistics(rows: &RecordBatch, written: &RowGroupMetaData) -> String {
     let (mut nulls, mut least, mut greatest) = (Map::new(), Map::new(), Map::new());
     for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()).take(COLUMNS_WITH_STATISTICS) {
         if field.data_type().is_nested() {
             continue;
         }
         nulls.insert(field.name().clone(), json!(column.null_count()));
-        if let Some((low, high)) = bounds(column) {
+        let chunk = written.columns().iter().find(|chunk| chunk.column_path().parts() == [field.name().as_str()]);
+        let bounds = match (field.data_type(), chunk.and_then(ColumnChunkMetaData::statistics)) {
+            (DataType::Utf8, Some(statistics)) => text_bounds(statistics),
+            (DataType::Utf8, None) => None,
+            _ => bounds(column),
+        };
+        if let Some((low, high)) = bounds {
             least.insert(field.name().clone(), low);
             greatest.insert(field.name().clone(), high);
         }
     }
     let rows = rows.num_rows();
     json!({"numRecords": rows, "minValues": least, "maxValues": greatest, "nullCount": nulls}).to_string()
+}
+
+/// What the encoder found while it wrote: looking at every text again costs as much as encoding it. Long texts it cuts,
+/// and then these are no values.
+fn text_bounds(statistics: &Statistics) -> Option<(Value, Value)> {
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(|text| json!(text));
+    let exact = statistics.min_is_exact() && statistics.max_is_exact();
+    exact.then_some((text(statistics.min_bytes_opt()?)?, text(statistics.max_bytes_opt()?)?))
 }
 
 /// The least and the greatest value as Delta writes them; none where there is no value, or none worth keeping.
@@ -130,14 +152,6 @@ fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {
             let array = column.as_primitive::<TimestampMicrosecondType>();
             let text = |micros: i64| json!(tenon_core::Timestamp::from_micros(micros).to_string());
             (text(min(array)?), text(max(array)?))
-        }
-        DataType::Utf8 => {
-            let array = column.as_string::<i32>();
-            let (low, high) = (min_string(array)?, max_string(array)?);
-            if low.len() > LONGEST_BOUND || high.len() > LONGEST_BOUND {
-                return None;
-            }
-            (json!(low), json!(high))
         }
         _ => return None,
     };

@@ -51,7 +51,9 @@ pub enum LakeError {
         newest: Option<u64>,
     },
     /// The disk is full; what was being written is not part of any table.
-    #[error("no space left on the disk of table `{table}`: nothing of this batch has landed; free some space and give it again")]
+    #[error(
+        "no space left on the disk of table `{table}`: nothing of this batch has landed; free some space and give it again"
+    )]
     DiskFull {
         /// The table.
         table: String,

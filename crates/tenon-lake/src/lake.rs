@@ -229,7 +229,11 @@ impl Lake {
         let Some(resource) = specs.datasets.get(dataset) else {
             return Err(LakeError::no_dataset(dataset.as_str(), specs.datasets.keys().map(DatasetName::as_str)));
         };
-        if resource.spec.source.sql.is_some() { Err(LakeError::View(dataset.to_string())) } else { Ok(resource.clone()) }
+        if resource.spec.source.sql.is_some() {
+            Err(LakeError::View(dataset.to_string()))
+        } else {
+            Ok(resource.clone())
+        }
     }
 
     /// The dataset's contract, compiled once for each time that it changes.

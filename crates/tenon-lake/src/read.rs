@@ -93,12 +93,7 @@ impl Lake {
     ///
     /// # Errors
     /// [`LakeError::Query`].
-    pub async fn rows_query(
-        &self,
-        sql: &str,
-        dataset: &str,
-        schema: SchemaRef,
-    ) -> Result<Arc<RowsQuery>, LakeError> {
+    pub async fn rows_query(&self, sql: &str, dataset: &str, schema: SchemaRef) -> Result<Arc<RowsQuery>, LakeError> {
         let key = (sql.to_owned(), dataset.to_owned());
         let is_for = |known: &SchemaRef| Arc::ptr_eq(known, &schema) || *known == schema;
         if let Some(known) = self.inner.rows_queries.lock().get(&key)
@@ -167,7 +162,8 @@ impl Lake {
     /// # Errors
     /// [`LakeError::Export`] when the file cannot be written; otherwise as [`Lake::query`].
     pub async fn export(&self, table: &str, as_of: AsOf, to: &Path) -> Result<u64, LakeError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Export { path: to.to_owned(), source };
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Export { path: to.to_owned(), source };
         let sql = format!("SELECT * FROM \"{table}\"");
         let reads = self.reads(&sql)?;
         let session = self.session_at(&reads, as_of).await?;
@@ -177,8 +173,9 @@ impl Lake {
         let part = Path::new(&part);
         let write = async {
             let file = fs::File::create(part).map_err(|error| failed(error.into()))?;
+            let properties = properties(&rows.schema());
             let mut writer =
-                ArrowWriter::try_new(file, rows.schema(), Some(properties())).map_err(|error| failed(error.into()))?;
+                ArrowWriter::try_new(file, rows.schema(), Some(properties)).map_err(|error| failed(error.into()))?;
             let mut written = 0;
             while let Some(batch) = rows.next().await {
                 let batch = batch.map_err(QueryError::from)?;

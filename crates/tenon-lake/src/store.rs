@@ -71,7 +71,12 @@ impl Store {
     }
 
     /// Writes a log entry; false when that version exists already. Durable when it returns.
-    pub(crate) async fn put_entry(&self, version: u64, bytes: Vec<u8>, operation: OperationId) -> Result<bool, LakeError> {
+    pub(crate) async fn put_entry(
+        &self,
+        version: u64,
+        bytes: Vec<u8>,
+        operation: OperationId,
+    ) -> Result<bool, LakeError> {
         let Some(folder) = self.local.clone() else {
             let put = self.log.write_commit_entry(version, CommitOrBytes::LogBytes(bytes.into()), operation.uuid());
             return match put.await {

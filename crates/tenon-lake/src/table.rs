@@ -148,7 +148,9 @@ impl Table {
         let table = Arc::clone(self);
         tokio::spawn(async move {
             let written = match table.at(version).await {
-                Ok(snapshot) => checkpoints::create_checkpoint(&snapshot, None).await.map_err(|error| error.to_string()),
+                Ok(snapshot) => {
+                    checkpoints::create_checkpoint(&snapshot, None).await.map_err(|error| error.to_string())
+                }
                 Err(error) => Err(error.to_string()),
             };
             if let Err(error) = written {

@@ -1,6 +1,6 @@
 //! A run: from the training set to a version that the gates have judged.
 
-use serde_json::json;
+use serde::Serialize;
 use tenon_compute::{Budgets, Cost, Meter, Spend};
 use tenon_core::fact::{ModelVersionRegistered, RunFailed, RunFinished, RunStarted};
 use tenon_core::id::{OperationId, RunId};
@@ -313,8 +313,7 @@ pub(crate) fn artifact(
     frame: TrainingFrame,
     meta: &ModelMeta,
 ) -> Result<(Vec<u8>, Table), ModelError> {
-    let trainer: Trainer =
-        serde_json::from_value(started.trainer.clone()).map_err(ModelError::json("the recorded trainer"))?;
+    let trainer = recorded_trainer(started)?;
     let mut table = Table::new(frame.rows, frame.features, frame.train_rows)?;
     if let Some(seed) = started.drill_shuffle_seed {
         table.shuffle_labels(seed);
@@ -322,22 +321,35 @@ pub(crate) fn artifact(
     Ok((fit(&trainer, &table)?.to_onnx(meta), table))
 }
 
+fn recorded_trainer(started: &RunStarted) -> Result<Trainer, ModelError> {
+    serde_json::from_value(started.trainer.clone()).map_err(ModelError::json("the recorded trainer"))
+}
+
+/// An input, as the artifact describes it.
+#[derive(Serialize)]
+struct Input<'a> {
+    name: &'a str,
+    unit: Option<&'a str>,
+    description: Option<&'a str>,
+}
+
 /// What the artifact says about itself: all of it is on the record, and nothing else, so that the same record gives the
 /// same bytes.
 pub(crate) fn meta(specs: &SpecSet, started: &RunStarted, inputs: &[String]) -> Result<ModelMeta, ModelError> {
     let declared = &resource(specs, &started.model)?.spec;
     let (producer, producer_version) = started.code.split_once(' ').unwrap_or((&started.code, ""));
-    let features: Vec<_> = inputs
+    let features: Vec<Input<'_>> = inputs
         .iter()
         .map(|name| {
             let of = feature(specs, declared, name);
-            json!({ "name": name, "unit": of.and_then(|of| of.unit.clone()), "description": of.and_then(|of| of.description.clone()) })
+            let unit = of.and_then(|of| of.unit.as_deref());
+            Input { name, unit, description: of.and_then(|of| of.description.as_deref()) }
         })
         .collect();
     let mut metadata = vec![
         ("tenon.model", started.model.to_string()),
         ("tenon.limits", declared.limits.clone()),
-        ("tenon.features", json!(features).to_string()),
+        ("tenon.features", serde_json::to_string(&features).map_err(ModelError::json("the features"))?),
         ("tenon.training_set", started.training_set.digest.to_string()),
         ("tenon.trainer", canonical(&started.trainer)),
     ];

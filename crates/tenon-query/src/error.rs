@@ -34,7 +34,9 @@ pub enum QueryError {
         known: Vec<String>,
     },
     /// It calls a function whose answer depends on when it is asked, where an answer must be repeatable.
-    #[error("`{0}()` gives another answer each time, and this query must give the same for ever: take the moment from a column")]
+    #[error(
+        "`{0}()` gives another answer each time, and this query must give the same for ever: take the moment from a column"
+    )]
     NotRepeatable(String),
     /// It needs more memory than it may take.
     #[error("the query needs more memory than it may take: {0}")]

@@ -39,12 +39,7 @@ impl RowsQuery {
     ///
     /// # Errors
     /// [`QueryError`] says what is wrong with the query; it must be repeatable.
-    pub async fn plan(
-        session: &SessionContext,
-        sql: &str,
-        table: &str,
-        input: SchemaRef,
-    ) -> Result<Self, QueryError> {
+    pub async fn plan(session: &SessionContext, sql: &str, table: &str, input: SchemaRef) -> Result<Self, QueryError> {
         let session = fresh(session);
         if let Some(other) = crate::tables(&session, sql)?.into_iter().find(|name| name != table) {
             return Err(QueryError::no_table(other, vec![table.to_owned()]));
@@ -129,10 +124,7 @@ fn lower(state: &SessionState, plan: &LogicalPlan, steps: &mut Vec<Step>) -> Res
 fn holds_subquery(expr: &datafusion::logical_expr::Expr) -> Result<bool, QueryError> {
     use datafusion::logical_expr::Expr;
     Ok(expr.exists(|expr| {
-        Ok(matches!(
-            expr,
-            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)
-        ))
+        Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
     })?)
 }
 
@@ -180,12 +172,18 @@ mod tests {
     #[tokio::test]
     async fn a_planned_query_answers_for_each_batch_anew() {
         let session = small();
-        for sql in ["SELECT sum(n) AS s FROM t", "SELECT a.n + b.n AS s FROM t a JOIN t b ON a.n = b.n", "SELECT n * 2 AS s FROM t"] {
+        for sql in [
+            "SELECT sum(n) AS s FROM t",
+            "SELECT a.n + b.n AS s FROM t a JOIN t b ON a.n = b.n",
+            "SELECT n * 2 AS s FROM t",
+        ] {
             let query = RowsQuery::plan(&session, sql, "t", rows(&[]).schema()).await.unwrap();
             for n in [3, 5] {
                 let answer = query.run(&[rows(&[n])]).await.unwrap();
-                let values: Vec<i64> =
-                    answer.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+                let values: Vec<i64> = answer
+                    .iter()
+                    .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec())
+                    .collect();
                 assert_eq!(values, [if sql.contains("sum") { n } else { n * 2 }], "{sql}");
             }
         }
@@ -212,7 +210,8 @@ mod tests {
     async fn a_query_beyond_its_memory_spills_or_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let session = session(4 << 20, folder.path()).unwrap();
-        let sorted = run(&session, "SELECT value FROM generate_series(1, 2000000) ORDER BY value DESC LIMIT 1").await.unwrap();
+        let sorted =
+            run(&session, "SELECT value FROM generate_series(1, 2000000) ORDER BY value DESC LIMIT 1").await.unwrap();
         assert_eq!(sorted[0].column(0).as_primitive::<Int64Type>().value(0), 2_000_000);
         let big = "SELECT array_agg(a.value) FROM generate_series(1, 3000000) a";
         assert!(matches!(run(&session, big).await, Err(QueryError::TooBig(_))));

@@ -163,10 +163,7 @@ mod tests {
             &[tensor("features", &[2, 3], TensorData::F64(vec![0.0; 6]))],
             Err("the input `features` is FP64, the model takes FP32"),
         );
-        check(
-            &[tensor("features", &[3, 3], six.clone())],
-            Err("the input `features` of shape [3, 3] has 6 elements"),
-        );
+        check(&[tensor("features", &[3, 3], six.clone())], Err("the input `features` of shape [3, 3] has 6 elements"));
         let twice = tensor("features", &[2, 3], six);
         check(&[twice.clone(), twice], Err("the input `features` came twice"));
     }

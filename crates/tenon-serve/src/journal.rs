@@ -295,11 +295,8 @@ fn read_segment(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>, ServeError> {
     let mut at = 0;
     while at < bytes.len() {
         let rest = &bytes[at..];
-        let damaged = || ServeError::JournalDamaged {
-            path: path.to_owned(),
-            offset: at as u64,
-            whole: entries.len() as u64,
-        };
+        let damaged =
+            || ServeError::JournalDamaged { path: path.to_owned(), offset: at as u64, whole: entries.len() as u64 };
         // A file system may have grown the file before it wrote the bytes.
         if rest.len() < HEADER || rest.iter().all(|byte| *byte == 0) {
             break;
@@ -393,7 +390,11 @@ mod tests {
         assert_eq!(ids(std::slice::from_ref(&closed)), expected(0..2));
         assert!(journal.rotate().await.unwrap().is_none(), "nothing was written since");
         journal.append(frames(2..3)).await.unwrap();
-        let outcome = OutcomesEntry { deployment: "d".to_owned(), ignored: 1, outcomes: vec![(record(0).id, true, record(0).at)] };
+        let outcome = OutcomesEntry {
+            deployment: "d".to_owned(),
+            ignored: 1,
+            outcomes: vec![(record(0).id, true, record(0).at)],
+        };
         let mut more = Frames::default();
         more.outcomes(outcome.clone()).unwrap();
         journal.append(more).await.unwrap();

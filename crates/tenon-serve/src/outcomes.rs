@@ -1,5 +1,6 @@
 //! Decisions that await their outcomes, and what the outcomes say about a running rollout.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -65,9 +66,10 @@ impl OutcomeBook {
     fn claim(&mut self, deployment: &str, outcomes: &[Outcome]) -> Vec<(Outcome, Waiting)> {
         let mut claimed = Vec::new();
         for outcome in outcomes {
-            let awaited = self.waiting.get(&outcome.decision).is_some_and(|waiting| &*waiting.deployment == deployment);
-            if let (true, Some(waiting)) = (awaited, self.waiting.remove(&outcome.decision)) {
-                claimed.push((*outcome, waiting));
+            if let Entry::Occupied(entry) = self.waiting.entry(outcome.decision)
+                && &*entry.get().deployment == deployment
+            {
+                claimed.push((*outcome, entry.remove()));
             }
         }
         claimed
@@ -122,8 +124,7 @@ impl Inner {
         self.read_outcomes().await?;
         // Claimed before they are durable, so that a double that comes at the same time finds nothing to join.
         let claimed = self.outcomes.lock().claim(deployment.as_str(), outcomes);
-        let taken =
-            OutcomesTaken { joined: claimed.len() as u64, ignored: (outcomes.len() - claimed.len()) as u64 };
+        let taken = OutcomesTaken { joined: claimed.len() as u64, ignored: (outcomes.len() - claimed.len()) as u64 };
         if claimed.is_empty() {
             return Ok(taken);
         }
@@ -234,13 +235,7 @@ mod tests {
 
     fn waiting(seed: u64) -> (DecisionId, Waiting) {
         let record = record(seed);
-        let waiting = Waiting {
-            deployment: Arc::clone(&record.deployment),
-            at: record.at,
-            probability: record.probability,
-            arm: record.rollout.map(|(rollout, step)| (rollout, step, record.variant)),
-        };
-        (record.id, waiting)
+        (record.id, Waiting::of(&record))
     }
 
     fn outcome(seed: u64, outcome: bool) -> Outcome {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tenon_core::fact::{RolloutStarted, TrafficReason, TrafficShare, TrafficShifted, VersionJudged};
 use tenon_core::id::RolloutId;
 use tenon_core::{ModelVersionRef, Share, Timestamp};
-use tenon_ledger::{Docs, DocsMut, LedgerError, Projection, StoredFact};
+use tenon_ledger::{DocsMut, LedgerError, Projection, StoredFact};
 
 /// Collection of [`DeploymentState`], by deployment.
 pub(crate) const DEPLOYMENTS: &str = "serve_deployment";
@@ -232,34 +232,8 @@ pub(crate) fn periods(moves: Vec<TrafficMove>) -> Vec<TrafficPeriod> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::collections::BTreeMap;
     use tenon_core::{Fact, Principal};
-
-    #[derive(Default)]
-    struct Memory(BTreeMap<(String, String), serde_json::Value>);
-
-    impl Docs for Memory {
-        fn get(&self, collection: &str, key: &str) -> Result<Option<serde_json::Value>, LedgerError> {
-            Ok(self.0.get(&(collection.to_owned(), key.to_owned())).cloned())
-        }
-        fn scan(&self, collection: &str, prefix: &str) -> Result<Vec<(String, serde_json::Value)>, LedgerError> {
-            let of = |((c, key), document): (&(String, String), &serde_json::Value)| {
-                (c == collection && key.starts_with(prefix)).then(|| (key.clone(), document.clone()))
-            };
-            Ok(self.0.iter().filter_map(of).collect())
-        }
-    }
-
-    impl DocsMut for Memory {
-        fn put(&mut self, collection: &str, key: &str, document: serde_json::Value) -> Result<(), LedgerError> {
-            self.0.insert((collection.to_owned(), key.to_owned()), document);
-            Ok(())
-        }
-        fn delete(&mut self, collection: &str, key: &str) -> Result<(), LedgerError> {
-            self.0.remove(&(collection.to_owned(), key.to_owned()));
-            Ok(())
-        }
-    }
+    use tenon_ledger::{Docs, MemoryDocs};
 
     fn fact(index: u64, kind: &str, body: serde_json::Value) -> StoredFact {
         let at = Timestamp::from_micros(i64::try_from(index).unwrap() * 1_000_000);
@@ -270,21 +244,31 @@ mod tests {
     #[test]
     fn history_is_kept_to_the_moment_and_strange_facts_change_nothing() {
         let id = "01970000-0000-7000-8000-000000000001";
-        let shifted = |reason: &str, traffic: serde_json::Value| {
-            serde_json::json!({ "deployment": "late", "rollout": id, "traffic": traffic, "reason": reason, "sentence": "s" })
-        };
+        let shifted = |reason: &str, traffic: serde_json::Value| serde_json::json!({ "deployment": "late", "rollout": id, "traffic": traffic, "reason": reason, "sentence": "s" });
         let facts = [
-            fact(1, "rollout.started", serde_json::json!({
-                "rollout": id, "deployment": "late", "candidate": "late@1", "steps": ["100%"]
-            })),
-            fact(2, "traffic.shifted", shifted("finished", serde_json::json!([{ "version": "late@1", "share": "100%" }]))),
+            fact(
+                1,
+                "rollout.started",
+                serde_json::json!({
+                    "rollout": id, "deployment": "late", "candidate": "late@1", "steps": ["100%"]
+                }),
+            ),
+            fact(
+                2,
+                "traffic.shifted",
+                shifted("finished", serde_json::json!([{ "version": "late@1", "share": "100%" }])),
+            ),
             fact(3, "traffic.shifted", serde_json::json!({ "deployment": 7 })),
             fact(4, "traffic.shifted", shifted("finished", serde_json::json!([]))),
             fact(5, "model_version.judged", serde_json::json!({ "version": "late@2", "approved": true, "failed": [] })),
-            fact(6, "model_version.judged", serde_json::json!({ "version": "late@2", "approved": false, "failed": ["q"] })),
+            fact(
+                6,
+                "model_version.judged",
+                serde_json::json!({ "version": "late@2", "approved": false, "failed": ["q"] }),
+            ),
             fact(7, "something.else", serde_json::json!(null)),
         ];
-        let mut docs = Memory::default();
+        let mut docs = MemoryDocs::default();
         facts.iter().for_each(|stored| projection().apply(&mut docs, stored).unwrap());
         let state = read(&docs, "late").unwrap();
         assert_eq!(state.champion.unwrap().since, Timestamp::from_micros(2_000_000));

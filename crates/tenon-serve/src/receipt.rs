@@ -151,6 +151,15 @@ impl DecisionProof {
     }
 }
 
+/// The millisecond that a decision's id carries, which file statistics are compared with; none for what is no id of a
+/// decision.
+fn decided_at(id: DecisionId) -> Option<Timestamp> {
+    const YEAR_9999_MILLIS: i64 = 253_402_300_799_000;
+    let millis = i64::try_from(id.uuid().as_u128() >> 80).ok()?;
+    let is_ours = id.uuid().get_version_num() == 7 && millis < YEAR_9999_MILLIS;
+    is_ours.then(|| Timestamp::from_micros(millis * 1_000))
+}
+
 impl Inner {
     pub(crate) async fn why(&self, id: DecisionId) -> Result<Receipt, ServeError> {
         let found = match self.find(id).await? {
@@ -162,10 +171,8 @@ impl Inner {
             }
         };
         let (deployment, record, batch) = found.ok_or(ServeError::UnknownDecision { id })?;
-        let unreadable = |reason: &str| ServeError::StoredRow {
-            table: decisions_table(&deployment),
-            reason: reason.to_owned(),
-        };
+        let unreadable =
+            |reason: &str| ServeError::StoredRow { table: decisions_table(&deployment), reason: reason.to_owned() };
         let version = record.version_ref().ok_or_else(|| unreadable("it names no version"))?;
         let engine = self.engines.get(&version)?;
         let width = engine.inputs.len();
@@ -211,9 +218,7 @@ impl Inner {
 
     /// The row of a decision with its deployment and batch.
     async fn find(&self, id: DecisionId) -> Result<Option<(DeploymentName, DecisionRecord, OperationId)>, ServeError> {
-        // The id carries the millisecond of the decision, which file statistics are compared with.
-        let millis = i64::try_from(id.uuid().as_u128() >> 80).unwrap_or(0);
-        let from = Timestamp::from_micros(millis.saturating_mul(1000));
+        let Some(from) = decided_at(id) else { return Ok(None) };
         let until = from + Span::from_micros(1000);
         let specs = self.catalog.specs();
         for deployment in specs.deployments.keys() {

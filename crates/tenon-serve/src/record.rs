@@ -153,7 +153,8 @@ impl DecisionRecord {
 }
 
 pub(crate) fn statuses(letters: &str) -> Result<Vec<FeatureStatus>, String> {
-    let status = |letter| FeatureStatus::from_letter(letter).ok_or_else(|| format!("no feature has the status `{letter}`"));
+    let status =
+        |letter| FeatureStatus::from_letter(letter).ok_or_else(|| format!("no feature has the status `{letter}`"));
     letters.chars().map(status).collect()
 }
 

@@ -164,11 +164,7 @@ impl Serving {
     /// # Errors
     /// Those that name what is wrong with the request (`UnknownDeployment`, `NothingDeployed`, `MissingEntity`,
     /// `WrongEntityType`), and what the parts below say; a decision that was not returned was not acknowledged.
-    pub async fn decide(
-        &self,
-        deployment: &DeploymentName,
-        request: DecideRequest,
-    ) -> Result<Decision, ServeError> {
+    pub async fn decide(&self, deployment: &DeploymentName, request: DecideRequest) -> Result<Decision, ServeError> {
         let started = Instant::now();
         let route = self.inner.route(deployment)?;
         self.inner.decide(&route, deployment, request, started).await
@@ -368,7 +364,6 @@ impl Inner {
         let specs = self.catalog.specs();
         let model = deployment_spec(&specs, deployment)?.1.model.clone();
         // It may have been applied, or become able to answer, since the last look.
-        self.reroute(deployment)?
-            .ok_or_else(|| ServeError::NothingDeployed { deployment: deployment.clone(), model })
+        self.reroute(deployment)?.ok_or_else(|| ServeError::NothingDeployed { deployment: deployment.clone(), model })
     }
 }

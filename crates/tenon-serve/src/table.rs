@@ -10,8 +10,8 @@ use arrow::datatypes::{
     DataType, Field, Float32Type, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
     TimestampMicrosecondType,
 };
-use tenon_core::id::{DecisionId, OperationId};
 use tenon_core::Timestamp;
+use tenon_core::id::{DecisionId, OperationId};
 
 use crate::decision::{Outcome, Variant};
 use crate::error::ServeError;
@@ -244,7 +244,6 @@ pub(crate) fn quoted(table: &str) -> String {
     format!("\"{table}\"")
 }
 
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -268,9 +267,6 @@ mod tests {
         let records = [record(1)];
         let batch = encode(&[&records[0]], OperationId::derive(&["x"])).unwrap();
         let error = decode("decisions_x", &batch.project(&[0, 1, 2]).unwrap()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "a stored row of `decisions_x` cannot be read: it has no column `decided_at`"
-        );
+        assert_eq!(error.to_string(), "a stored row of `decisions_x` cannot be read: it has no column `decided_at`");
     }
 }

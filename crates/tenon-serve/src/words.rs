@@ -60,7 +60,8 @@ mod tests {
             description: Some("Delay of the aircraft's last arrival.".to_owned()),
             unit: Some("minutes".to_owned()),
         };
-        let inputs = [input("wind", FeatureWords::default()), input("last_delay", minutes), input("x", FeatureWords::default())];
+        let inputs =
+            [input("wind", FeatureWords::default()), input("last_delay", minutes), input("x", FeatureWords::default())];
         let found = strongest(&inputs, &[f32::NAN, 45.04, 1.0], &[-0.2, 1.1, 0.0], 5);
         let sentences: Vec<&str> = found.iter().map(|reason| reason.sentence.as_str()).collect();
         assert_eq!(
@@ -74,7 +75,9 @@ mod tests {
 
     #[test]
     fn values_are_rounded_for_reading() {
-        for (value, expected) in [(0.0, "0"), (12345.6, "12346"), (0.000123456, "0.0001235"), (-3.0, "-3"), (10.16, "10.16")] {
+        for (value, expected) in
+            [(0.0, "0"), (12345.6, "12346"), (0.000123456, "0.0001235"), (-3.0, "-3"), (10.16, "10.16")]
+        {
             assert_eq!(rounded(value), expected);
         }
     }

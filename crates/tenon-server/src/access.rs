@@ -61,7 +61,8 @@ fn name<'a>(path: &'a RawPathParams, segment: &str) -> &'a str {
 
 /// A model answers for the deployment that serves it; one without asks as a deployment of its pod would.
 fn inference(specs: &SpecSet, caller: &Principal, model: &ResourceRef) -> Request {
-    let mut deployments = specs.deployments.iter().filter(|(_, deployment)| deployment.spec.model.as_str() == model.name);
+    let mut deployments =
+        specs.deployments.iter().filter(|(_, deployment)| deployment.spec.model.as_str() == model.name);
     let deployed = deployments.next().map(|(name, _)| name.as_str());
     let target = ResourceRef::new(ResourceKind::Deployment, deployed.unwrap_or(&model.name));
     let request = Request::new(caller.clone(), Action::DeploymentInfer, target);
@@ -98,7 +99,9 @@ impl fmt::Display for Access {
             Self::Company(action) => write!(f, "{action} on the company"),
             Self::Ledger(action) => write!(f, "{action} on the ledger"),
             Self::Of(action, kind, segment) => write!(f, "{action} on {kind} {{{segment}}}"),
-            Self::Inference(segment) => write!(f, "{} on the deployment of model {{{segment}}}", Action::DeploymentInfer),
+            Self::Inference(segment) => {
+                write!(f, "{} on the deployment of model {{{segment}}}", Action::DeploymentInfer)
+            }
             Self::Inside(action, reason) => write!(f, "{action} {reason}"),
         }
     }

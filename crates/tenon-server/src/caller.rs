@@ -30,7 +30,9 @@ pub(crate) fn identify(doors: &Doors, request: &request::Parts) -> Result<Caller
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
     let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
-    token.map(Some).ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "the Authorization header is not `Bearer TOKEN`"))
+    token
+        .map(Some)
+        .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "the Authorization header is not `Bearer TOKEN`"))
 }
 
 /// A browser on this machine sends what any page tells it to, and without a token that would count as the person here.

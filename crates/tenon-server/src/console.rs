@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 use tenon_console::view::{
-    BudgetRow, ColumnRow, CommitRow, DatasetRow, DatasetView, DecisionView, DeploymentView, DriftMark, FactsView, Frame,
-    GateView, HomeView, LedgerView, Mark, ModelView, MonitorView, Part, PeriodRow, QualityMark, VersionRow,
+    BudgetRow, ColumnRow, CommitRow, DatasetRow, DatasetView, DecisionView, DeploymentView, DriftMark, FactsView,
+    Frame, GateView, HomeView, LedgerView, Mark, ModelView, MonitorView, Part, PeriodRow, QualityMark, VersionRow,
 };
 use tenon_core::fact::{DatasetCommitted, Payload, Reason, TrafficReason, TrafficShare};
 use tenon_core::spec::{Column, DatasetSpec, Resource, Severity, SpecSet};
@@ -61,13 +61,18 @@ pub(crate) async fn home(
     State(house): State<Arc<House>>,
     Extension(Caller(by)): Extension<Caller>,
 ) -> Result<Page, Trouble> {
-    let reads = house.guard.judge(&Request::new(by, Action::LedgerRead, Target::Ledger)).map_err(Problem::from)?.allowed;
+    let reads =
+        house.guard.judge(&Request::new(by, Action::LedgerRead, Target::Ledger)).map_err(Problem::from)?.allowed;
     let page = aside(move || {
         let specs = house.catalog.specs();
         let view = HomeView {
             frame: frame(&house),
             description: specs.company.description.clone(),
-            datasets: specs.datasets.iter().map(|(name, set)| dataset_row(&house, name, set)).collect::<Result<_, _>>()?,
+            datasets: specs
+                .datasets
+                .iter()
+                .map(|(name, set)| dataset_row(&house, name, set))
+                .collect::<Result<_, _>>()?,
             versions: versions(&house, &specs)?,
             deployments: deployments(&house, &specs)?,
             monitors: monitors(&house, &specs)?,
@@ -246,15 +251,17 @@ fn budgets(house: &House, specs: &SpecSet) -> Result<Vec<BudgetRow>, Problem> {
 /// `GET /console/models/{version}`.
 pub(crate) async fn model(State(house): State<Arc<House>>, Path(version): Path<String>) -> Result<Page, Trouble> {
     let page = aside(move || {
-        let version: ModelVersionRef =
-            version.parse().map_err(|error: tenon_core::reference::ReferenceError| Problem::not_found(error.to_string()))?;
+        let version: ModelVersionRef = version
+            .parse()
+            .map_err(|error: tenon_core::reference::ReferenceError| Problem::not_found(error.to_string()))?;
         let record = house.models.version(&version)?;
         let card = house.models.describe(&version)?;
         let answering = answering(&house, &house.catalog.specs())?;
         let mut importance: Vec<(String, f64)> = record.registered.importance.clone().into_iter().collect();
         importance.sort_by(|a, b| b.1.total_cmp(&a.1));
         let set = &record.run.training_set;
-        let tables: Vec<String> = set.tables.iter().map(|table| format!("{} v{}", table.dataset, table.version)).collect();
+        let tables: Vec<String> =
+            set.tables.iter().map(|table| format!("{} v{}", table.dataset, table.version)).collect();
         let view = ModelView {
             frame: frame(&house),
             row: version_row(&record, &answering),
@@ -299,9 +306,15 @@ pub(crate) async fn dataset(State(house): State<Arc<House>>, Path(name): Path<Da
         let view = DatasetView {
             frame: frame(&house),
             row: dataset_row(&house, &name, dataset)?,
-            max_quarantined: contract.max_quarantined.map(|share| format!("A batch with more than {share} bad rows is refused whole.")),
+            max_quarantined: contract
+                .max_quarantined
+                .map(|share| format!("A batch with more than {share} bad rows is refused whole.")),
             columns: contract.columns.iter().map(|(name, column)| column_row(name, column)).collect(),
-            checks: contract.checks.iter().map(|check| (check.name.clone(), check.sql.clone(), otherwise(check.severity).to_owned())).collect(),
+            checks: contract
+                .checks
+                .iter()
+                .map(|check| (check.name.clone(), check.sql.clone(), otherwise(check.severity).to_owned()))
+                .collect(),
             quarantined,
             warned,
             commits: commits

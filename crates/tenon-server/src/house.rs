@@ -56,7 +56,12 @@ impl House {
     ///
     /// # Errors
     /// 403 with the reason in plain words.
-    pub(crate) async fn allow(&self, caller: &Caller, action: Action, target: impl Into<Target>) -> Result<(), Problem> {
+    pub(crate) async fn allow(
+        &self,
+        caller: &Caller,
+        action: Action,
+        target: impl Into<Target>,
+    ) -> Result<(), Problem> {
         self.allow_request(&Request::new(caller.0.clone(), action, target)).await
     }
 

@@ -81,8 +81,13 @@ fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.as_str() {
         "application/vnd.apache.arrow.stream" => Ok(Format::Arrow),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json" | "text/plain"
-        | "application/octet-stream" | "application/x-www-form-urlencoded" => Ok(Format::Ndjson),
+        "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/json"
+        | "text/plain"
+        | "application/octet-stream"
+        | "application/x-www-form-urlencoded" => Ok(Format::Ndjson),
         other => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             format!("`{other}` is not taken here: send application/x-ndjson or application/vnd.apache.arrow.stream"),

@@ -46,7 +46,9 @@ pub(crate) async fn models(State(house): State<Arc<House>>) -> Result<Json<Vec<V
     for (name, model) in &specs.models {
         let versions = house.models.versions(name)?.len();
         let champion = house.models.champion(name)?;
-        models.push(json!({ "name": name, "pod": model.pod, "versions": versions, "champion": champion, "spec": model.spec }));
+        models.push(
+            json!({ "name": name, "pod": model.pod, "versions": versions, "champion": champion, "spec": model.spec }),
+        );
     }
     Ok(Json(models))
 }
@@ -77,7 +79,9 @@ pub(crate) async fn monitors(State(house): State<Arc<House>>) -> Result<Json<Vec
     let mut monitors = Vec::new();
     for (name, monitor) in &specs.monitors {
         let (drift, quality) = (house.watch.drift(name)?, house.watch.quality(name)?);
-        monitors.push(json!({ "name": name, "pod": monitor.pod, "spec": monitor.spec, "drift": drift, "quality": quality }));
+        monitors.push(
+            json!({ "name": name, "pod": monitor.pod, "spec": monitor.spec, "drift": drift, "quality": quality }),
+        );
     }
     Ok(Json(monitors))
 }
@@ -162,7 +166,8 @@ pub(crate) async fn rollout(
     let name: DeploymentName = deployment.parse()?;
     let by = caller.0;
     to_its_end(async move {
-        if house.catalog.specs().deployments.get(&name).is_some_and(|deployment| deployment.spec.model != version.model) {
+        if house.catalog.specs().deployments.get(&name).is_some_and(|deployment| deployment.spec.model != version.model)
+        {
             return Err(Problem::unprocessable(format!("`{name}` does not serve the model `{}`", version.model)));
         }
         house.serving.start_rollout(&by, &name, version.version).await?;

@@ -140,7 +140,9 @@ impl From<ServeError> for Problem {
                 return Self::not_found(source.to_string());
             }
             ServeError::UnknownDeployment { .. } | ServeError::UnknownDecision { .. } => StatusCode::NOT_FOUND,
-            ServeError::Infer(InferError::UnknownModel { .. } | InferError::UnknownVersion { .. }) => StatusCode::NOT_FOUND,
+            ServeError::Infer(InferError::UnknownModel { .. } | InferError::UnknownVersion { .. }) => {
+                StatusCode::NOT_FOUND
+            }
             ServeError::Infer(_) => StatusCode::BAD_REQUEST,
             ServeError::MissingEntity { .. } | ServeError::WrongEntityType { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             ServeError::NothingDeployed { .. }

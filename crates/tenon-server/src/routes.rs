@@ -119,7 +119,7 @@ pub(crate) fn all() -> Vec<Route> {
         post "/api/v1/rollouts/{deployment}",
             Inside(RolloutStart, "on deployment {deployment}, knowing what the gates said of the candidate in the body"), native::rollout;
         post "/api/v1/rollbacks/{deployment}", Of(RolloutStop, Deployment, "deployment"), native::rollback;
-        post "/api/v1/query", Inside(DatasetQuery, "on each dataset that the query reads"), query::query, heavy(SMALL);
+        post "/api/v1/query", Inside(DatasetQuery, "on each table that the query reads, after company.read"), query::query, heavy(SMALL);
 
         get "/", Company(CompanyRead), console::home, page();
         get "/console/models/{version}", Of(ModelRead, Model, "version"), console::model, page();
@@ -142,6 +142,8 @@ pub(crate) fn router(doors: Doors, routes: Vec<Route>) -> Router {
     }
     router
         .fallback(async || Problem::not_found("there is no such address here"))
-        .method_not_allowed_fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address is not asked so"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address is not asked so")
+        })
         .with_state(house)
 }

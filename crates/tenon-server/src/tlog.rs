@@ -20,7 +20,8 @@ const FOR_EVER: &str = "private, max-age=31536000, immutable";
 /// `GET /log/checkpoint`: the newest signed checkpoint.
 pub(crate) async fn checkpoint(State(house): State<Arc<House>>) -> Result<Response, Problem> {
     let checkpoint = house.ledger.checkpoint()?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], checkpoint).into_response())
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], checkpoint)
+        .into_response())
 }
 
 /// `GET /log/key`: the key that checkpoints are checked with. Whoever audits gets it from somewhere else as well.
@@ -126,8 +127,22 @@ mod tests {
             assert_eq!(Tile::parse(path), expected, "{path}");
         }
         for bad in [
-            "0", "0/0", "0/1234", "00/000", "+0/000", "0/x000/001", "0/001/234", "0/000.p/0", "0/000.p/256", "0/000.p/07",
-            "8/000", "-1/000", "entries/xx01/234", "entries/../000", "0/000.p/", "0/99999999999999999999999",
+            "0",
+            "0/0",
+            "0/1234",
+            "00/000",
+            "+0/000",
+            "0/x000/001",
+            "0/001/234",
+            "0/000.p/0",
+            "0/000.p/256",
+            "0/000.p/07",
+            "8/000",
+            "-1/000",
+            "entries/xx01/234",
+            "entries/../000",
+            "0/000.p/",
+            "0/99999999999999999999999",
         ] {
             assert_eq!(Tile::parse(bad), None, "{bad}");
         }

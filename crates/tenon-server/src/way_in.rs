@@ -39,7 +39,8 @@ pub(crate) async fn enter(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let answer = AssertUnwindSafe(tokio::time::timeout(TIME_OUT, let_in(&entrance, path, request, next))).catch_unwind();
+    let answer =
+        AssertUnwindSafe(tokio::time::timeout(TIME_OUT, let_in(&entrance, path, request, next))).catch_unwind();
     let answer = match answer.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "this took more than 30 seconds and was given up")),

@@ -164,8 +164,11 @@ pub(crate) mod tests {
     fn reference() -> Reference {
         let with_missing: Vec<f64> =
             uniform(2, 20_000, 0.0, 1.0).into_iter().map(|v| if v < 0.1 { f64::NAN } else { v }).collect();
-        let columns =
-            [("temp", uniform(1, 20_000, 0.0, 20.0)), ("wind", with_missing), ("prediction", uniform(3, 20_000, 0.0, 1.0))];
+        let columns = [
+            ("temp", uniform(1, 20_000, 0.0, 20.0)),
+            ("wind", with_missing),
+            ("prediction", uniform(3, 20_000, 0.0, 1.0)),
+        ];
         Reference::new(&version(), distributions(&columns)).unwrap()
     }
 
@@ -194,7 +197,8 @@ pub(crate) mod tests {
 
     #[test]
     fn values_that_go_missing_are_drift_too() {
-        let gone: Vec<f64> = (0..8_000).map(|i| if i % 2 == 0 { f64::NAN } else { 0.1 + 0.9 * f64::from(i) / 8e3 }).collect();
+        let gone: Vec<f64> =
+            (0..8_000).map(|i| if i % 2 == 0 { f64::NAN } else { 0.1 + 0.9 * f64::from(i) / 8e3 }).collect();
         assert_eq!(drifted(&compare(&window(uniform(5, 8_000, 0.0, 20.0), gone), 1)), ["wind"]);
         let all_gone = vec![f64::NAN; 8_000];
         assert_eq!(drifted(&compare(&window(uniform(5, 8_000, 0.0, 20.0), all_gone), 1)), ["wind"]);

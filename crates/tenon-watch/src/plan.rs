@@ -16,9 +16,8 @@ pub fn due<'a>(
     looked: &Looked,
     monitors: impl IntoIterator<Item = (&'a MonitorName, &'a MonitorSpec)>,
 ) -> Vec<MonitorName> {
-    let is_due = |(name, spec): &(&MonitorName, &MonitorSpec)| {
-        looked.get(*name).is_none_or(|last| now >= *last + spec.every)
-    };
+    let is_due =
+        |(name, spec): &(&MonitorName, &MonitorSpec)| looked.get(*name).is_none_or(|last| now >= *last + spec.every);
     monitors.into_iter().filter(is_due).map(|(name, _)| name.clone()).collect()
 }
 

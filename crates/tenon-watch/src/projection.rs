@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tenon_core::fact::{
-    DriftDetected, FeatureDrift, MonitorMeasured, QualityMeasured, TrafficReason, TrafficShifted,
-};
+use tenon_core::fact::{DriftDetected, FeatureDrift, MonitorMeasured, QualityMeasured, TrafficReason, TrafficShifted};
 use tenon_core::id::IncidentId;
 use tenon_core::{DeploymentName, ModelVersionRef, MonitorName, Share, Timestamp};
-use tenon_ledger::{Docs, DocsMut, LedgerError, Projection, StoredFact};
+use tenon_ledger::{DocsMut, LedgerError, Projection, StoredFact};
 
 /// Collection of [`MonitorState`], by monitor.
 pub(crate) const MONITORS: &str = "watch_monitor";
@@ -236,52 +234,32 @@ fn document(of: &impl Serialize) -> serde_json::Value {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::collections::BTreeMap;
     use tenon_core::{Fact, Payload, Principal};
+    use tenon_ledger::{Docs, MemoryDocs};
 
-    #[derive(Default)]
-    struct Memory(BTreeMap<(String, String), serde_json::Value>);
-
-    impl Docs for Memory {
-        fn get(&self, collection: &str, key: &str) -> Result<Option<serde_json::Value>, LedgerError> {
-            Ok(self.0.get(&(collection.to_owned(), key.to_owned())).cloned())
-        }
-        fn scan(&self, collection: &str, prefix: &str) -> Result<Vec<(String, serde_json::Value)>, LedgerError> {
-            let of = |((c, key), document): (&(String, String), &serde_json::Value)| {
-                (c == collection && key.starts_with(prefix)).then(|| (key.clone(), document.clone()))
-            };
-            Ok(self.0.iter().filter_map(of).collect())
-        }
-    }
-
-    impl DocsMut for Memory {
-        fn put(&mut self, collection: &str, key: &str, document: serde_json::Value) -> Result<(), LedgerError> {
-            self.0.insert((collection.to_owned(), key.to_owned()), document);
-            Ok(())
-        }
-        fn delete(&mut self, collection: &str, key: &str) -> Result<(), LedgerError> {
-            self.0.remove(&(collection.to_owned(), key.to_owned()));
-            Ok(())
-        }
-    }
-
-    fn fold(docs: &mut Memory, index: u64, kind: &str, body: serde_json::Value) {
+    fn fold(docs: &mut MemoryDocs, index: u64, kind: &str, body: serde_json::Value) {
         let at = Timestamp::from_micros(i64::try_from(index).unwrap() * 1_000_000);
         let by = Principal::service("watch");
         let fact = Fact { kind: kind.to_owned(), version: 1, at, by, pod: None, operation: None, body };
         projection().apply(docs, &StoredFact { index, fact }).unwrap();
     }
 
-    fn fold_payload<P: Payload>(docs: &mut Memory, index: u64, payload: &P) {
+    fn fold_payload<P: Payload>(docs: &mut MemoryDocs, index: u64, payload: &P) {
         fold(docs, index, P::KIND, serde_json::to_value(payload).unwrap());
     }
 
     #[test]
     fn an_incident_closes_when_another_version_takes_over() {
-        let mut docs = Memory::default();
+        let mut docs = MemoryDocs::default();
         let version: ModelVersionRef = "late@1".parse().unwrap();
         let window = (Timestamp::from_micros(0), Timestamp::from_micros(5));
-        let drift = |feature: &str, psi| FeatureDrift { feature: feature.to_owned(), psi, ks: 0.3, p_value: 0.0, drifted: true };
+        let drift = |feature: &str, psi| FeatureDrift {
+            feature: feature.to_owned(),
+            psi,
+            ks: 0.3,
+            p_value: 0.0,
+            drifted: true,
+        };
         let shifted = |version: &str, reason| TrafficShifted {
             deployment: "late".parse().unwrap(),
             rollout: None,

@@ -9,7 +9,9 @@ use tenon_company::Catalog;
 use tenon_core::fact::{DriftDetected, MonitorMeasured, QualityMeasured};
 use tenon_core::id::OperationId;
 use tenon_core::spec::{MonitorSpec, Resource};
-use tenon_core::{Clock, DeploymentName, ModelVersionRef, MonitorName, NewFact, Payload, PodName, Principal, Timestamp};
+use tenon_core::{
+    Clock, DeploymentName, ModelVersionRef, MonitorName, NewFact, Payload, PodName, Principal, Timestamp,
+};
 use tenon_lake::Lake;
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_models::Models;
@@ -133,8 +135,7 @@ impl Watch {
             detected: None,
         };
         let docs = self.inner.ledger.docs();
-        let in_charge: Option<InCharge> =
-            docs.read(IN_CHARGE, spec.deployment.as_str()).map_err(WatchError::Ledger)?;
+        let in_charge: Option<InCharge> = docs.read(IN_CHARGE, spec.deployment.as_str()).map_err(WatchError::Ledger)?;
         let Some(InCharge { version, .. }) = in_charge else { return Ok(found) };
         let mut windows = self.inner.windows.lock().await;
         let rows = windows.entry(spec.deployment.clone()).or_default();
@@ -142,9 +143,8 @@ impl Watch {
         let of_deployment = specs.monitors.values().filter(|other| other.spec.deployment == spec.deployment);
         let widest = of_deployment.map(|other| other.spec.window).max().unwrap_or(spec.window);
         rows.follow(&spec.deployment, now - widest, &self.inner.ledger, &self.inner.lake).await?;
-        let in_window = |decided: &&Decided| {
-            decided.version == version.version && decided.at > window.0 && decided.at <= window.1
-        };
+        let in_window =
+            |decided: &&Decided| decided.version == version.version && decided.at > window.0 && decided.at <= window.1;
         let decided: Vec<&Decided> = rows.rows.values().filter(in_window).collect();
         found.rows = decided.len() as u64;
         let mut facts = Vec::new();
@@ -256,8 +256,7 @@ impl Watch {
     }
 
     fn list<T: serde::de::DeserializeOwned>(&self, collection: &str, prefix: &str) -> Result<Vec<T>, WatchError> {
-        let found: Vec<(String, T)> =
-            self.inner.ledger.docs().list(collection, prefix).map_err(WatchError::Ledger)?;
+        let found: Vec<(String, T)> = self.inner.ledger.docs().list(collection, prefix).map_err(WatchError::Ledger)?;
         Ok(found.into_iter().map(|(_, document)| document).collect())
     }
 }

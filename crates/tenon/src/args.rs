@@ -25,7 +25,8 @@ pub struct Arguments {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused, or a check that failed; 2 wrong usage; 3 something went wrong.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 refused, or a check that failed; 2 wrong usage; 3 something went wrong.";
 
 /// How a command answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,7 +65,9 @@ pub enum Command {
         dataset: Option<String>,
     },
     /// Ask the lake in SQL.
-    #[command(after_help = "Example: tenon query 'SELECT origin, count(*) FROM flights GROUP BY origin' --as-of 2013-04-01")]
+    #[command(
+        after_help = "Example: tenon query 'SELECT origin, count(*) FROM flights GROUP BY origin' --as-of 2013-04-01"
+    )]
     Query {
         /// The query.
         sql: String,
@@ -82,7 +85,9 @@ pub enum Command {
         model: String,
     },
     /// Ask a deployment for a decision.
-    #[command(after_help = "Example: tenon decide late_arrival flight_id=UA1545-EWR-20130930T1015 tailnum=N14228 origin=EWR carrier=UA dest=IAH")]
+    #[command(
+        after_help = "Example: tenon decide late_arrival flight_id=UA1545-EWR-20130930T1015 tailnum=N14228 origin=EWR carrier=UA dest=IAH"
+    )]
     Decide {
         /// Which deployment.
         deployment: String,
@@ -137,7 +142,9 @@ pub enum Command {
         deployment: String,
     },
     /// Take something out: a model version as ONNX, a dataset as Parquet.
-    #[command(after_help = "Examples: tenon export late_arrival@1 --to m.onnx\n          tenon export flights --as-of 2013-04-01 --to flights.parquet")]
+    #[command(
+        after_help = "Examples: tenon export late_arrival@1 --to m.onnx\n          tenon export flights --as-of 2013-04-01 --to flights.parquet"
+    )]
     Export {
         /// A model version or a dataset.
         reference: String,

@@ -20,10 +20,10 @@ pub enum Failure {
 impl Failure {
     /// Something went wrong while doing `what`.
     pub fn other(what: &str, error: impl Error + Send + Sync + 'static) -> Self {
-        Self::Other(miette::IntoDiagnostic::into_diagnostic(Err::<(), _>(error)).map_or_else(
-            |report: Report| report.wrap_err(what.to_owned()),
-            |()| miette::miette!("{what}"),
-        ))
+        Self::Other(
+            miette::IntoDiagnostic::into_diagnostic(Err::<(), _>(error))
+                .map_or_else(|report: Report| report.wrap_err(what.to_owned()), |()| miette::miette!("{what}")),
+        )
     }
 
     /// The exit code of this failure.

@@ -27,7 +27,8 @@ pub enum Verdict {
 impl Answer {
     /// An answer that says `text` to people and `value` to machines.
     pub fn new(value: &impl Serialize, text: impl Into<String>) -> Result<Self, Failure> {
-        let json = serde_json::to_value(value).map_err(|error| Failure::other("cannot write the answer as JSON", error))?;
+        let json =
+            serde_json::to_value(value).map_err(|error| Failure::other("cannot write the answer as JSON", error))?;
         Ok(Self { json, text: text.into(), verdict: Verdict::Done })
     }
 
@@ -49,7 +50,9 @@ impl Answer {
         // A closed pipe (`| head`) is the reader's choice, not a failure.
         let written = writeln!(stdout(), "{}", text.trim_end());
         match written {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::other("cannot write the answer", error)),
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::other("cannot write the answer", error))
+            }
             _ => Ok(self.verdict),
         }
     }

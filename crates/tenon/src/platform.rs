@@ -18,8 +18,8 @@ use tenon_lake::{Lake, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions, Projection, Subscriber, Subscribers};
 use tenon_models::{Models, ModelsOptions, RetrainOnDrift};
 use tenon_policy::{Action, Guard, Request, Target, Tokens};
-use tenon_server::Doors;
 use tenon_serve::{RolloutOnApproval, Serving, ServingOptions};
+use tenon_server::Doors;
 use tenon_watch::{Watch, WatchOptions};
 
 use crate::failure::{Failure, While};
@@ -213,7 +213,20 @@ impl Platform {
         let subscribers = Arc::new(Subscribers::new(ledger.clone(), subscribers(&models, &serving)));
         let identity = spec.identity;
         Ok(Self {
-            root, identity, ledger, clock, catalog, guard, tokens, budgets, lake, ingest, features, models, serving, watch,
+            root,
+            identity,
+            ledger,
+            clock,
+            catalog,
+            guard,
+            tokens,
+            budgets,
+            lake,
+            ingest,
+            features,
+            models,
+            serving,
+            watch,
             subscribers,
         })
     }

@@ -47,7 +47,8 @@ fn bar(title: &str, length: Option<u64>) -> ProgressBar {
         None => "{spinner} {msg} {elapsed}",
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_style(style).with_message(title.to_owned());
+    let bar =
+        length.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_style(style).with_message(title.to_owned());
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }

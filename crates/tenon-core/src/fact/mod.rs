@@ -17,12 +17,14 @@ use serde::{Deserialize, Serialize};
 use crate::id::OperationId;
 use crate::{PodName, Principal, Timestamp};
 
-pub use company::{AuthorizationRefused, CompanyCreated, SpecApplied, SpecRemoved, SpendRecorded, TokenCreated, TokenRevoked};
+pub use company::{
+    AuthorizationRefused, CompanyCreated, SpecApplied, SpecRemoved, SpendRecorded, TokenCreated, TokenRevoked,
+};
 pub use data::{DatasetCommitted, DatasetRefused, Reason, TableVersion};
-pub use deployment::{DecisionsLogged, OutcomesRecorded, RolloutStarted, TrafficShare, TrafficShifted, TrafficReason};
+pub use deployment::{DecisionsLogged, OutcomesRecorded, RolloutStarted, TrafficReason, TrafficShare, TrafficShifted};
 pub use model::{
-    FeatureReference, GateDecided, GateWaived, ModelVersionRegistered, RunFailed, RunFinished, RunStarted, TrainingSet, Verdict,
-    VersionJudged,
+    FeatureReference, GateDecided, GateWaived, ModelVersionRegistered, RunFailed, RunFinished, RunStarted, TrainingSet,
+    Verdict, VersionJudged,
 };
 pub use watch::{DriftDetected, FeatureDrift, MonitorMeasured, QualityMeasured};
 

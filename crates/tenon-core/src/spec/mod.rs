@@ -20,7 +20,7 @@ pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec};
 pub use model::{Gate, ModelSpec, QualityMetric, Split, SplitBy, Trainer};
 pub use monitor::{DriftRule, MonitorSpec, OnDrift, QualityRule};
 pub use organisation::{
-    Autonomy, Budget, BudgetPeriod, BudgetsSpec, ClockSpec, CompanySpec, Identity, Ledger, Lake, Member, Online, PodSpec,
-    Prices,
+    Autonomy, Budget, BudgetPeriod, BudgetsSpec, ClockSpec, CompanySpec, Identity, Lake, Ledger, Member, Online,
+    PodSpec, Prices,
 };
 pub use set::{Resource, ResourceKind, ResourceRef, SpecSet};

@@ -151,4 +151,3 @@ pub enum QualityMetric {
     /// Area under the receiver operating characteristic.
     RocAuc,
 }
-

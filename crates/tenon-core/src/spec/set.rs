@@ -272,7 +272,8 @@ impl SpecSet {
         let rising = steps.windows(2).all(|pair| pair[0] < pair[1]);
         if !rising || steps.last().is_none_or(|last| last.fraction() < 1.0) {
             let message = "the steps of a rollout rise, and the last is 100%";
-            faults.push(SpecFault::at(file, &["rollout", "steps"], message).hint("such as [\"10%\", \"50%\", \"100%\"]"));
+            faults
+                .push(SpecFault::at(file, &["rollout", "steps"], message).hint("such as [\"10%\", \"50%\", \"100%\"]"));
         }
         if let Some(model) = self.models.get(&spec.model) {
             for feature in spec.fallback.keys() {
@@ -397,10 +398,11 @@ impl Reader<'_> {
     }
 
     fn name<N: std::str::FromStr<Err = crate::name::NameError>>(&mut self, file: &SpecFile, text: &str) -> Option<N> {
-        text.parse().map_err(|error: crate::name::NameError| {
-            self.faults.push(SpecFault::at(&file.path, &[], error.to_string()));
-        })
-        .ok()
+        text.parse()
+            .map_err(|error: crate::name::NameError| {
+                self.faults.push(SpecFault::at(&file.path, &[], error.to_string()));
+            })
+            .ok()
     }
 
     fn resource<N, T>(&mut self, file: &SpecFile, pod: &str, name: &str, into: &mut BTreeMap<N, Resource<T>>)
@@ -453,7 +455,15 @@ mod tests {
             Ok(_) => Vec::new(),
             Err(faults) => faults
                 .faults()
-                .map(|fault| format!("{} [{}] {} ({})", fault.file, fault.keys.join("."), fault.message, fault.hint.clone().unwrap_or_default()))
+                .map(|fault| {
+                    format!(
+                        "{} [{}] {} ({})",
+                        fault.file,
+                        fault.keys.join("."),
+                        fault.message,
+                        fault.hint.clone().unwrap_or_default()
+                    )
+                })
                 .collect(),
         }
     }

@@ -154,7 +154,12 @@ async fn each_format_is_read_and_each_file_taken_once_by_its_bytes() {
     let again = company.files().await;
     assert_eq!(
         again,
-        ["data/b.ndjson: already", "data/c.parquet: already", "data/d.parquet: already", "data/e.csv: 1 in, 0 set aside"]
+        [
+            "data/b.ndjson: already",
+            "data/c.parquet: already",
+            "data/d.parquet: already",
+            "data/e.csv: 1 in, 0 set aside"
+        ]
     );
     assert_eq!(company.rows().await, 7);
 }

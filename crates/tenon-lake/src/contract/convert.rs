@@ -95,7 +95,8 @@ fn is_ambiguous(from: &DataType, to: &DataType) -> bool {
 
 /// Whether a cast between these types may change a value without saying so.
 fn must_survive(from: &DataType, to: &DataType) -> bool {
-    let real = |kind: &DataType| kind.is_floating() || matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..));
+    let real =
+        |kind: &DataType| kind.is_floating() || matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..));
     match (from, to) {
         (_, DataType::Utf8) | (DataType::Utf8 | DataType::Boolean, _) => false,
         (DataType::Timestamp(..), _) | (_, DataType::Boolean) => true,

@@ -40,7 +40,9 @@ impl KeySet {
             Self::Whole(known) if is_whole(array.data_type()) => {
                 let array = as_whole(array)?;
                 let array = array.as_primitive::<Int64Type>();
-                BooleanBuffer::collect_bool(array.len(), |row| array.is_valid(row) && !known.contains(&array.value(row)))
+                BooleanBuffer::collect_bool(array.len(), |row| {
+                    array.is_valid(row) && !known.contains(&array.value(row))
+                })
             }
             // Of two kinds, values are the same when they are written the same.
             Self::Whole(known) => {

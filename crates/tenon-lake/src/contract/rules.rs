@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::aggregate::{max, min};
 use arrow::compute::kernels::cmp::{gt, lt};
 use arrow::compute::kernels::regexp::regexp_is_match_scalar;
 use arrow::compute::{cast, filter_record_batch, or};
-use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use datafusion::common::HashMap;
 use datafusion::prelude::SessionContext;
@@ -17,11 +17,11 @@ use tenon_core::spec::{Column, ColumnType, Contract, DatasetSpec, Severity, clos
 use tenon_core::{Share, Timestamp};
 use tenon_query::Expression;
 
+use super::Checked;
 use super::broken::{Broken, ShownValue, Tally};
 use super::convert::{arrow_type, convert, in_words};
 use super::keys::{KeySet, Seen};
 use super::quarantine::quarantine_rows;
-use super::Checked;
 use crate::LakeError;
 use crate::log::utc;
 
@@ -217,7 +217,9 @@ impl Rules {
         }
         let moments = cast(accepted.column(at), &utc())?;
         let moments = moments.as_primitive::<TimestampMicrosecondType>();
-        Ok(min(moments).zip(max(moments)).map(|(low, high)| (Timestamp::from_micros(low), Timestamp::from_micros(high))))
+        Ok(min(moments)
+            .zip(max(moments))
+            .map(|(low, high)| (Timestamp::from_micros(low), Timestamp::from_micros(high))))
     }
 }
 
@@ -259,7 +261,12 @@ impl ColumnRule {
         if spec.range.is_some() && !kind.is_numeric() {
             return Err(failed("only numbers have a range".to_owned()));
         }
-        Ok(Self { name: name.to_owned(), spec: spec.clone(), one_of: one_of.transpose()?, pattern: pattern.transpose()? })
+        Ok(Self {
+            name: name.to_owned(),
+            spec: spec.clone(),
+            one_of: one_of.transpose()?,
+            pattern: pattern.transpose()?,
+        })
     }
 
     fn check(&self, source: &ArrayRef, references: &References) -> Result<Converted, Fault> {
@@ -283,10 +290,9 @@ impl ColumnRule {
         let severity = self.spec.severity;
         if let Some([low, high]) = self.spec.range {
             let numbers = cast(&values, &DataType::Float64)?;
-            let (low_value, high_value) = (scalar(low), scalar(high));
-            let outside = or(&lt(&numbers, &low_value)?, &gt(&numbers, &high_value)?)?;
+            let outside = outside(numbers.as_primitive(), low, high)?;
             let bounds = format!("outside [{low}, {high}]");
-            add(format!("{name}: {bounds}"), severity, is_true(&outside), Some(format!("is {bounds}")));
+            add(format!("{name}: {bounds}"), severity, outside, Some(format!("is {bounds}")));
         }
         if let Some(known) = &self.one_of {
             let list = self.spec.one_of.as_ref().map_or_else(String::new, |texts| texts.join(", "));
@@ -296,7 +302,12 @@ impl ColumnRule {
         if let (Some(anchored), Some(pattern)) = (&self.pattern, &self.spec.pattern) {
             let matches = matches(values.as_string(), anchored)?;
             let verdict = format!("does not match {pattern}");
-            add(format!("{name}: does not match {pattern}"), severity, is_false(&(Arc::new(matches) as _)), Some(verdict));
+            add(
+                format!("{name}: does not match {pattern}"),
+                severity,
+                is_false(&(Arc::new(matches) as _)),
+                Some(verdict),
+            );
         }
         if let Some((reference, known)) =
             self.spec.references.as_ref().and_then(|reference| Some((reference, references.get(reference)?)))
@@ -327,8 +338,14 @@ fn matches(texts: &StringArray, pattern: &str) -> Result<BooleanArray, ArrowErro
     Ok(of_row.into_iter().map(|number| number.map(|number| matching.value(number))).collect())
 }
 
-fn scalar(value: f64) -> arrow::array::Scalar<arrow::array::PrimitiveArray<Float64Type>> {
-    arrow::array::Float64Array::new_scalar(value)
+/// Set where a number is less than `low`, more than `high`, or none (NaN).
+fn outside(numbers: &Float64Array, low: f64, high: f64) -> Result<BooleanBuffer, ArrowError> {
+    // Mostly there is nothing to find, and the extremes say so at once. In Arrow's order NaN is the greatest of all.
+    if min(numbers).is_none_or(|least| least >= low) && max(numbers).is_none_or(|greatest| greatest <= high) {
+        return Ok(BooleanBuffer::new_unset(numbers.len()));
+    }
+    let (low, high) = (Float64Array::new_scalar(low), Float64Array::new_scalar(high));
+    Ok(is_true(&or(&lt(numbers, &low)?, &gt(numbers, &high)?)?))
 }
 
 /// Set where rows break a rule that keeps them from landing.

@@ -57,27 +57,75 @@ fn texts(values: &[&str]) -> ArrayRef {
 fn values_become_the_contracts_type_or_say_why_not() {
     let int64 = "type = \"int64\"";
     let cases: Vec<(&str, ArrayRef, &str)> = vec![
-        (int64, texts(&["1", "abc", "12.0", "1.5", ""]), "1 12 || x: \"abc\" is not an int64 | x: \"1.5\" is not an int64 | x: \"\" is not an int64"),
+        (
+            int64,
+            texts(&["1", "abc", "12.0", "1.5", ""]),
+            "1 12 || x: \"abc\" is not an int64 | x: \"1.5\" is not an int64 | x: \"\" is not an int64",
+        ),
         (int64, Arc::new(Int32Array::from(vec![Some(7), None])), "7 || x: missing"),
         ("type = \"int64\"\nnullable = true", Arc::new(Int32Array::from(vec![Some(7), None])), "7 - || "),
-        (int64, Arc::new(Float64Array::from(vec![3.0, 3.5, f64::NAN, 1e300])), "3 || x: 3.5 is not an int64 | x: NaN is not an int64 | x: 1e300 is not an int64"),
+        (
+            int64,
+            Arc::new(Float64Array::from(vec![3.0, 3.5, f64::NAN, 1e300])),
+            "3 || x: 3.5 is not an int64 | x: NaN is not an int64 | x: 1e300 is not an int64",
+        ),
         (int64, Arc::new(UInt64Array::from(vec![1, u64::MAX])), "1 || x: 18446744073709551615 is not an int64"),
         ("type = \"int32\"", Arc::new(Int64Array::from(vec![1, 1 << 40])), "1 || x: 1099511627776 is not an int32"),
-        ("type = \"float64\"", Arc::new(Int64Array::from(vec![5, (1 << 53) + 1])), "5.0 || x: 9007199254740993 is not a float64"),
+        (
+            "type = \"float64\"",
+            Arc::new(Int64Array::from(vec![5, (1 << 53) + 1])),
+            "5.0 || x: 9007199254740993 is not a float64",
+        ),
         ("type = \"float32\"", Arc::new(Float64Array::from(vec![0.1, 1e300])), "0.1 || x: 1e300 is not a float32"),
         ("type = \"boolean\"", texts(&["true", "no", "maybe"]), "true false || x: \"maybe\" is not a boolean"),
         ("type = \"boolean\"", Arc::new(Int64Array::from(vec![0, 1, 2])), "false true || x: 2 is not a boolean"),
         ("type = \"string\"", Arc::new(BooleanArray::from(vec![true])), "true || "),
-        ("type = \"string\"", Arc::new(StringViewArray::from(vec!["a view of more than twelve bytes"])), "a view of more than twelve bytes || "),
-        ("type = \"string\"", Arc::new(vec!["a", "b", "a"].into_iter().collect::<DictionaryArray<Int32Type>>()), "a b a || "),
-        ("type = \"timestamp\"", texts(&["2013-01-01T05:00:00Z", "2013-01-01 00:00:00-05:00", "noon"]), "2013-01-01T05:00:00Z 2013-01-01T05:00:00Z || x: \"noon\" is not a timestamp"),
-        ("type = \"timestamp\"", Arc::new(TimestampNanosecondArray::from(vec![1_000_000_000, 1])), "1970-01-01T00:00:01Z || x: 1970-01-01T00:00:00.000000001 is not a timestamp"),
-        ("type = \"timestamp\"", Arc::new(TimestampMicrosecondArray::from(vec![0]).with_timezone("+02:00")), "1970-01-01T00:00:00Z || "),
-        ("type = \"timestamp\"", Arc::new(Int64Array::from(vec![1_000])), "refused: column `x` cannot be read: it holds Int64 there, and the contract says a timestamp"),
-        ("type = \"date\"", Arc::new(TimestampMicrosecondArray::from(vec![86_400_000_000, 1])), "1970-01-02 || x: 1970-01-01T00:00:00.000001 is not a date"),
+        (
+            "type = \"string\"",
+            Arc::new(StringViewArray::from(vec!["a view of more than twelve bytes"])),
+            "a view of more than twelve bytes || ",
+        ),
+        (
+            "type = \"string\"",
+            Arc::new(vec!["a", "b", "a"].into_iter().collect::<DictionaryArray<Int32Type>>()),
+            "a b a || ",
+        ),
+        (
+            "type = \"timestamp\"",
+            texts(&["2013-01-01T05:00:00Z", "2013-01-01 00:00:00-05:00", "noon"]),
+            "2013-01-01T05:00:00Z 2013-01-01T05:00:00Z || x: \"noon\" is not a timestamp",
+        ),
+        (
+            "type = \"timestamp\"",
+            Arc::new(TimestampNanosecondArray::from(vec![1_000_000_000, 1])),
+            "1970-01-01T00:00:01Z || x: 1970-01-01T00:00:00.000000001 is not a timestamp",
+        ),
+        (
+            "type = \"timestamp\"",
+            Arc::new(TimestampMicrosecondArray::from(vec![0]).with_timezone("+02:00")),
+            "1970-01-01T00:00:00Z || ",
+        ),
+        (
+            "type = \"timestamp\"",
+            Arc::new(Int64Array::from(vec![1_000])),
+            "refused: column `x` cannot be read: it holds Int64 there, and the contract says a timestamp",
+        ),
+        (
+            "type = \"date\"",
+            Arc::new(TimestampMicrosecondArray::from(vec![86_400_000_000, 1])),
+            "1970-01-02 || x: 1970-01-01T00:00:00.000001 is not a date",
+        ),
         ("type = \"timestamp\"", Arc::new(Date32Array::from(vec![1])), "1970-01-02T00:00:00Z || "),
-        (int64, Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1)])])), "refused: column `x` cannot be read: it holds List(Int64) there, and the contract says an int64"),
-        ("type = \"string\"\nnullable = true", arrow::array::new_null_array(&arrow::datatypes::DataType::Null, 2), "- - || "),
+        (
+            int64,
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1)])])),
+            "refused: column `x` cannot be read: it holds List(Int64) there, and the contract says an int64",
+        ),
+        (
+            "type = \"string\"\nnullable = true",
+            arrow::array::new_null_array(&arrow::datatypes::DataType::Null, 2),
+            "- - || ",
+        ),
         ("type = \"string\"", arrow::array::new_null_array(&arrow::datatypes::DataType::Null, 1), " || x: missing"),
     ];
     for (column, values, expected) in cases {
@@ -89,13 +137,41 @@ fn values_become_the_contracts_type_or_say_why_not() {
 fn promises_hold_or_say_what_broke_them() {
     let nan = "type = \"float64\"\nrange = [0.5, 2]";
     let cases: Vec<(&str, ArrayRef, &str)> = vec![
-        ("type = \"int64\"\nrange = [-120, 1500]", Arc::new(Int64Array::from(vec![-120, 1500, -121, 1501])), "-120 1500 || x: -121 is outside [-120, 1500] | x: 1501 is outside [-120, 1500]"),
-        (nan, Arc::new(Float64Array::from(vec![0.5, 2.0, f64::NAN, 0.4])), "0.5 2.0 || x: NaN is outside [0.5, 2] | x: 0.4 is outside [0.5, 2]"),
-        ("type = \"int64\"\nnullable = true\nrange = [0, 1]", Arc::new(Int64Array::from(vec![None, Some(1)])), "- 1 || "),
-        ("type = \"string\"\none_of = [\"EWR\", \"JFK\"]", texts(&["EWR", "ewr"]), "EWR || x: \"ewr\" is not one of EWR, JFK"),
-        ("type = \"int64\"\none_of = [\"1\", \"3\"]", Arc::new(Int64Array::from(vec![1, 2])), "1 || x: 2 is not one of 1, 3"),
-        ("type = \"string\"\npattern = \"N[0-9]+|B\"", texts(&["N12", "xN12", "N12x", "B"]), "N12 B || x: \"xN12\" does not match N[0-9]+|B | x: \"N12x\" does not match N[0-9]+|B"),
-        ("type = \"string\"\nnullable = true\nreferences = \"planes.tailnum\"", Arc::new(StringArray::from(vec![Some("N1"), Some("N9"), None])), "N1 - || x: \"N9\" is not in planes.tailnum"),
+        (
+            "type = \"int64\"\nrange = [-120, 1500]",
+            Arc::new(Int64Array::from(vec![-120, 1500, -121, 1501])),
+            "-120 1500 || x: -121 is outside [-120, 1500] | x: 1501 is outside [-120, 1500]",
+        ),
+        (
+            nan,
+            Arc::new(Float64Array::from(vec![0.5, 2.0, f64::NAN, 0.4])),
+            "0.5 2.0 || x: NaN is outside [0.5, 2] | x: 0.4 is outside [0.5, 2]",
+        ),
+        (
+            "type = \"int64\"\nnullable = true\nrange = [0, 1]",
+            Arc::new(Int64Array::from(vec![None, Some(1)])),
+            "- 1 || ",
+        ),
+        (
+            "type = \"string\"\none_of = [\"EWR\", \"JFK\"]",
+            texts(&["EWR", "ewr"]),
+            "EWR || x: \"ewr\" is not one of EWR, JFK",
+        ),
+        (
+            "type = \"int64\"\none_of = [\"1\", \"3\"]",
+            Arc::new(Int64Array::from(vec![1, 2])),
+            "1 || x: 2 is not one of 1, 3",
+        ),
+        (
+            "type = \"string\"\npattern = \"N[0-9]+|B\"",
+            texts(&["N12", "xN12", "N12x", "B"]),
+            "N12 B || x: \"xN12\" does not match N[0-9]+|B | x: \"N12x\" does not match N[0-9]+|B",
+        ),
+        (
+            "type = \"string\"\nnullable = true\nreferences = \"planes.tailnum\"",
+            Arc::new(StringArray::from(vec![Some("N1"), Some("N9"), None])),
+            "N1 - || x: \"N9\" is not in planes.tailnum",
+        ),
         ("type = \"string\"\nreferences = \"planes.tailnum\"\nseverity = \"warn\"", texts(&["N1", "N9"]), "N1 N9 || "),
         // A table cannot hold these, whatever the severity.
         ("type = \"int64\"\nseverity = \"warn\"", texts(&["1", "x"]), "1 || x: \"x\" is not an int64"),
@@ -144,10 +220,12 @@ fn a_row_is_judged_by_all_rules_and_keeps_all_its_columns() {
     let checked = run(&rules, &rows);
     let ids: Vec<_> = checked.accepted().column(0).as_string::<i32>().iter().flatten().collect();
     assert_eq!(ids, ["a", "d", "e"]);
-    let told: Vec<String> = checked.tally.reasons.iter().map(|reason| format!("{} {}", reason.rule, reason.rows)).collect();
+    let told: Vec<String> =
+        checked.tally.reasons.iter().map(|reason| format!("{} {}", reason.rule, reason.rows)).collect();
     assert_eq!(told, ["air_time: outside [0, 900] 2", "flies if it is late 2", "key id: not the first 1"]);
     assert_eq!(checked.tally.warnings.len(), 1);
-    let set_aside = checked.quarantined.unwrap().into_batch(100, "file", "digest", tenon_core::Timestamp::from_micros(7)).unwrap();
+    let set_aside =
+        checked.quarantined.unwrap().into_batch(100, "file", "digest", tenon_core::Timestamp::from_micros(7)).unwrap();
     let column = |name: &str| set_aside.column_by_name(name).unwrap();
     let reasons: Vec<_> = column("_reason").as_string::<i32>().iter().flatten().collect();
     assert_eq!(
@@ -159,7 +237,10 @@ fn a_row_is_judged_by_all_rules_and_keeps_all_its_columns() {
             "air_time: -5 is outside [0, 900]; flies if it is late",
         ]
     );
-    assert_eq!(column("_row").as_string::<i32>().value(1), "{\"extra\":\"kept\",\"delay\":700,\"id\":\"c\",\"air_time\":0}");
+    assert_eq!(
+        column("_row").as_string::<i32>().value(1),
+        "{\"extra\":\"kept\",\"delay\":700,\"id\":\"c\",\"air_time\":0}"
+    );
     assert_eq!(column("_row_number").as_primitive::<Int64Type>().values(), &[101, 102, 104, 105]);
     assert_eq!(column("_rules_broken").as_primitive::<Int32Type>().values(), &[1, 1, 1, 2]);
 }
@@ -181,9 +262,18 @@ fn contracts_that_cannot_be_followed_are_refused_with_the_reason() {
         (column("type = \"string\"\npattern = \"(\""), "column `x`: `(` is not a regular expression"),
         (column("type = \"string\"\nrange = [0, 1]"), "column `x`: only numbers have a range"),
         (column("type = \"int64\"\none_of = [\"a\"]"), "column `x`: a value of `one_of` is not an int64"),
-        (column("type = \"int64\"\n[[contract.checks]]\nname = \"c\"\nsql = \"y > 1\""), "check `c`: there is no column `y`"),
-        (column("type = \"int64\"\n[[contract.checks]]\nname = \"c\"\nsql = \"x + 1\""), "check `c`: a check is a condition"),
-        (column("type = \"timestamp\"\n[[contract.checks]]\nname = \"c\"\nsql = \"x < now()\""), "check `c`: `now()` gives another answer each time"),
+        (
+            column("type = \"int64\"\n[[contract.checks]]\nname = \"c\"\nsql = \"y > 1\""),
+            "check `c`: there is no column `y`",
+        ),
+        (
+            column("type = \"int64\"\n[[contract.checks]]\nname = \"c\"\nsql = \"x + 1\""),
+            "check `c`: a check is a condition",
+        ),
+        (
+            column("type = \"timestamp\"\n[[contract.checks]]\nname = \"c\"\nsql = \"x < now()\""),
+            "check `c`: `now()` gives another answer each time",
+        ),
     ];
     for (contract, expected) in cases {
         let error = rules(&contract).unwrap_err().to_string();
@@ -194,8 +284,11 @@ fn contracts_that_cannot_be_followed_are_refused_with_the_reason() {
 #[test]
 fn numbers_that_json_has_no_word_for_are_kept_as_text() {
     let rules = rules("[contract.columns.x]\ntype = \"int64\"").unwrap();
-    let rows = RecordBatch::try_from_iter([("x", Arc::new(Float64Array::from(vec![f64::NAN, f64::INFINITY])) as ArrayRef)]).unwrap();
-    let set_aside = run(&rules, &rows).quarantined.unwrap().into_batch(0, "s", "d", tenon_core::Timestamp::from_micros(0)).unwrap();
+    let rows =
+        RecordBatch::try_from_iter([("x", Arc::new(Float64Array::from(vec![f64::NAN, f64::INFINITY])) as ArrayRef)])
+            .unwrap();
+    let set_aside =
+        run(&rules, &rows).quarantined.unwrap().into_batch(0, "s", "d", tenon_core::Timestamp::from_micros(0)).unwrap();
     let rows: Vec<_> = set_aside.column_by_name("_row").unwrap().as_string::<i32>().iter().flatten().collect();
     assert_eq!(rows, ["{\"x\":\"NaN\"}", "{\"x\":\"inf\"}"]);
 }

@@ -107,7 +107,8 @@ pub async fn open(
     ledger: &Ledger,
 ) -> Result<Lake, LakeError> {
     let (ledger, catalog) = (ledger.clone(), catalog.clone());
-    Lake::open(LakeOptions { root: folder.join("lake"), ledger, catalog, clock: Arc::clone(clock) as Arc<dyn Clock> }).await
+    Lake::open(LakeOptions { root: folder.join("lake"), ledger, catalog, clock: Arc::clone(clock) as Arc<dyn Clock> })
+        .await
 }
 
 pub fn ana() -> Principal {

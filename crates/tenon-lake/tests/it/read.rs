@@ -28,7 +28,10 @@ async fn the_past_is_read_by_the_facts_moments() {
     assert_eq!(company.lake.version("flights", AsOf::Time(Timestamp::from_micros(HOUR))).await.unwrap(), Some(0));
     assert_eq!(company.lake.version("flights", AsOf::Time(Timestamp::from_micros(0))).await.unwrap(), None);
     let history = company.lake.history("flights").unwrap();
-    assert_eq!(history.iter().map(|commit| (commit.version, commit.rows)).collect::<Vec<_>>(), [(0, 1), (1, 1), (2, 1)]);
+    assert_eq!(
+        history.iter().map(|commit| (commit.version, commit.rows)).collect::<Vec<_>>(),
+        [(0, 1), (1, 1), (2, 1)]
+    );
     let late = company.lake.query(count, AsOf::Version(9)).await.unwrap_err();
     assert_eq!(late.to_string(), "`flights` has no version 9: the newest is 2");
     let both = company.lake.query("SELECT 1 FROM flights, planes", AsOf::Version(0)).await.unwrap_err();
@@ -48,7 +51,13 @@ async fn views_open_up_and_cycles_are_told() {
     ];
     let company = Company::with(specs(FLIGHTS, &views)).await;
     company.committed("planes", "p", planes(&["N1"])).await;
-    company.committed("flights", "f", flights(&[("a", Some("N1"), Some(20)), ("b", Some("N2"), Some(30)), ("c", Some("N1"), Some(1))])).await;
+    company
+        .committed(
+            "flights",
+            "f",
+            flights(&[("a", Some("N1"), Some(20)), ("b", Some("N2"), Some(30)), ("c", Some("N1"), Some(1))]),
+        )
+        .await;
     assert_eq!(company.texts("SELECT id FROM late_known", AsOf::Latest).await, ["a"]);
     assert_eq!(company.lake.tables_of("SELECT * FROM late_known, late").await.unwrap(), ["flights", "planes"]);
     let schema = company.lake.schema("late").await.unwrap();
@@ -87,10 +96,14 @@ async fn errors_name_what_is_there() {
 async fn a_query_over_handed_in_rows_equals_the_one_over_the_table() {
     let company = Company::new().await;
     let rows = flights(&[("a", Some("N1"), Some(20)), ("b", None, Some(30)), ("c", Some("N1"), None)]);
-    let landed = company.lake.check(&crate::fixture::name("flights"), &[rows.clone()]).await.unwrap().accepted().clone();
+    let landed =
+        company.lake.check(&crate::fixture::name("flights"), &[rows.clone()]).await.unwrap().accepted().clone();
     company.committed("flights", "f", rows).await;
     for (sql, row_by_row) in [
-        ("SELECT id, delay * 2 AS twice, upper(tailnum) AS tail FROM flights WHERE delay > 10 AND tailnum IS NOT NULL", true),
+        (
+            "SELECT id, delay * 2 AS twice, upper(tailnum) AS tail FROM flights WHERE delay > 10 AND tailnum IS NOT NULL",
+            true,
+        ),
         ("SELECT f.id, landed_at + INTERVAL '1 hour' AS later FROM flights f", true),
         ("SELECT * FROM flights", true),
         ("WITH late AS (SELECT * FROM flights WHERE delay > 15) SELECT id FROM late", true),
@@ -100,7 +113,8 @@ async fn a_query_over_handed_in_rows_equals_the_one_over_the_table() {
     ] {
         let over = company.lake.query_over(sql, "flights", std::slice::from_ref(&landed)).await.unwrap();
         let table = company.lake.query(sql, AsOf::Latest).await.unwrap();
-        let concat = |batches: &[RecordBatch]| arrow::compute::concat_batches(batches[0].schema_ref(), batches).unwrap();
+        let concat =
+            |batches: &[RecordBatch]| arrow::compute::concat_batches(batches[0].schema_ref(), batches).unwrap();
         let (over, table) = (concat(&over), concat(&table));
         assert_eq!(over.columns(), table.columns(), "{sql}");
         let query = company.lake.rows_query(sql, "flights", landed.schema()).await.unwrap();

@@ -11,20 +11,29 @@ use crate::fixture::{Company, FLIGHTS, HOUR, ana, flights, name, planes, source_
 async fn a_batch_lands_with_its_numbers_and_once() {
     let company = Company::new().await;
     company.committed("planes", "planes", planes(&["N1"])).await;
-    let batch = flights(&[("a", Some("N1"), Some(5)), ("b", Some("N9"), None), ("c", None, Some(700)), ("a", None, None)]);
+    let batch =
+        flights(&[("a", Some("N1"), Some(5)), ("b", Some("N9"), None), ("c", None, Some(700)), ("a", None, None)]);
     let fact = company.committed("flights", "january", batch.clone()).await;
-    assert_eq!((fact.rows_in, fact.accepted, fact.quarantined, fact.version, fact.quarantine_version), (4, 2, 2, 0, Some(0)));
+    assert_eq!(
+        (fact.rows_in, fact.accepted, fact.quarantined, fact.version, fact.quarantine_version),
+        (4, 2, 2, 0, Some(0))
+    );
     let reasons: Vec<_> = fact.reasons.iter().map(|reason| (reason.rule.as_str(), reason.rows)).collect();
     assert_eq!(reasons, [("delay: outside [-60, 600]", 1), ("key id: not the first", 1)]);
     assert_eq!(fact.warnings[0].rule, "tailnum: not in planes.tailnum");
     assert_eq!(fact.events, Some((Timestamp::from_micros(0), Timestamp::from_micros(HOUR))));
 
-    assert!(matches!(company.write("flights", "january", batch).await.unwrap(), WriteOutcome::Already(again) if again == fact));
+    assert!(
+        matches!(company.write("flights", "january", batch).await.unwrap(), WriteOutcome::Already(again) if again == fact)
+    );
     assert_eq!(company.texts("SELECT id FROM flights ORDER BY id", AsOf::Latest).await, ["a", "b"]);
     let reasons = company.texts("SELECT _reason FROM flights__quarantine ORDER BY _row_number", AsOf::Latest).await;
     assert_eq!(reasons, ["delay: 700 is outside [-60, 600]", "key id: not the first"]);
     let row = company.texts("SELECT _row FROM flights__quarantine WHERE _row_number = 2", AsOf::Latest).await;
-    assert_eq!(row, ["{\"id\":\"c\",\"tailnum\":null,\"delay\":700,\"landed_at\":\"1970-01-01T02:00:00Z\",\"extra\":\"left out\"}"]);
+    assert_eq!(
+        row,
+        ["{\"id\":\"c\",\"tailnum\":null,\"delay\":700,\"landed_at\":\"1970-01-01T02:00:00Z\",\"extra\":\"left out\"}"]
+    );
     assert_eq!(company.ledger.facts_of(&[DatasetCommitted::KIND], 0, 10).unwrap().len(), 2);
     let state = company.lake.state("flights").unwrap().unwrap();
     assert_eq!((state.commits, state.rows, state.quarantined), (1, 2, 2));
@@ -46,7 +55,9 @@ async fn a_batch_with_too_many_bad_rows_is_refused_whole_and_recorded_once() {
     let company = Company::new().await;
     let bad = flights(&[("a", None, Some(999)), ("b", None, Some(999)), ("c", None, Some(1))]);
     for _ in 0..2 {
-        let WriteOutcome::Refused(refused) = company.write("flights", "bad", bad.clone()).await.unwrap() else { panic!() };
+        let WriteOutcome::Refused(refused) = company.write("flights", "bad", bad.clone()).await.unwrap() else {
+            panic!()
+        };
         assert_eq!(refused.sentence, "2 of 3 rows (66.7%) break the contract, and at most 60% may");
         assert_eq!(refused.reasons[0].rows, 2);
     }
@@ -76,14 +87,17 @@ async fn pieces_that_were_checked_by_the_hour_land_by_the_day() {
     let dataset = name("flights");
     let mut checker = company.lake.checker(&dataset);
     let mut checked = Vec::new();
-    for batch in [flights(&[("a", None, Some(1)), ("b", None, Some(999))]), flights(&[("a", None, Some(2)), ("c", None, None)])] {
+    for batch in
+        [flights(&[("a", None, Some(1)), ("b", None, Some(999))]), flights(&[("a", None, Some(2)), ("c", None, None)])]
+    {
         checked.push(checker.check(&[batch]).await.unwrap());
     }
     let outcome = company.lake.commit_checked(&ana(), &dataset, &source_of("day"), checked).await.unwrap();
     let WriteOutcome::Committed { fact, accepted } = outcome else { panic!() };
     assert_eq!((fact.rows_in, fact.accepted, fact.quarantined), (4, 2, 2));
     assert_eq!(accepted.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
-    let numbers = company.lake.query("SELECT _row_number FROM flights__quarantine ORDER BY 1", AsOf::Latest).await.unwrap();
+    let numbers =
+        company.lake.query("SELECT _row_number FROM flights__quarantine ORDER BY 1", AsOf::Latest).await.unwrap();
     assert_eq!(numbers[0].column(0).as_primitive::<arrow::datatypes::Int64Type>().values(), &[1, 2]);
 }
 
@@ -119,7 +133,8 @@ async fn a_contract_may_gain_columns_and_the_old_rows_have_none() {
 #[tokio::test]
 async fn the_programs_own_tables_take_an_operation_once() {
     let mut company = Company::new().await;
-    let rows = |id: i64| RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![id])) as ArrayRef)]).unwrap();
+    let rows =
+        |id: i64| RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![id])) as ArrayRef)]).unwrap();
     let operation = |n: &str| OperationId::derive(&["test", n]);
     let append = async |company: &Company, n: &str| {
         company.lake.append_internal("decisions_late_arrival", vec![rows(1)], operation(n)).await.unwrap()

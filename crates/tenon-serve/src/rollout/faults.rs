@@ -24,9 +24,11 @@ pub fn faults(state: &DeploymentState, shift: &Shift) -> Vec<String> {
         (None, Some(id)) => faults.push(format!("the rollout {id} is not running")),
         (None, None) => {}
     }
-    let share_of = |version: &ModelVersionRef| shift.traffic.iter().find(|part| part.version == *version).map(|part| part.share);
+    let share_of =
+        |version: &ModelVersionRef| shift.traffic.iter().find(|part| part.version == *version).map(|part| part.share);
     if let Some(rollout) = &state.rollout {
-        let stranger = |version: &ModelVersionRef| *version != rollout.candidate && Some(version) != rollout.champion.as_ref();
+        let stranger =
+            |version: &ModelVersionRef| *version != rollout.candidate && Some(version) != rollout.champion.as_ref();
         for part in shift.traffic.iter().filter(|part| stranger(&part.version)) {
             faults.push(format!("{} is neither champion nor candidate", part.version));
         }

@@ -25,7 +25,11 @@ fn id(n: u64) -> RolloutId {
 
 fn spec(steps: &[&str], bake_outcomes: u64) -> RolloutSpec {
     let brier = Guardrail { metric: GuardrailMetric::Brier, at_most: 0.01, confidence: "95%".parse().unwrap() };
-    RolloutSpec { steps: steps.iter().map(|step| step.parse().unwrap()).collect(), bake_outcomes, guardrails: vec![brier] }
+    RolloutSpec {
+        steps: steps.iter().map(|step| step.parse().unwrap()).collect(),
+        bake_outcomes,
+        guardrails: vec![brier],
+    }
 }
 
 /// A deployment folded from the facts that the executor would append.
@@ -135,7 +139,10 @@ fn a_bad_candidate_is_sent_back_with_the_figures() {
     assert_eq!(world.tick(&spec), Some(TrafficReason::RolledBack));
     assert_eq!(world.in_charge(), Some(1));
     let sentence = &world.moves.last().unwrap().sentence;
-    assert!(sentence.starts_with("late@2 is surely worse than late@1 by more than the 0.01 allowed: Brier"), "{sentence}");
+    assert!(
+        sentence.starts_with("late@2 is surely worse than late@1 by more than the 0.01 allowed: Brier"),
+        "{sentence}"
+    );
     assert!(sentence.contains("with 95% confidence"), "{sentence}");
     assert_eq!(due(&world.state, &[version(1), version(2)]), None, "a version that was sent back is not tried again");
     assert_eq!(due(&world.state, &[version(1), version(2), version(3)]), Some(&version(3)));
@@ -201,8 +208,14 @@ fn impossible_moves_are_refused() {
         faults(&world.state, &shift).join("; ")
     };
     assert_eq!(spoilt(&|shift| shift.traffic[0].share = Share::NONE), "the shares sum to 50% of the traffic");
-    assert_eq!(spoilt(&|shift| shift.step = Some(2)), "no step of the rollout gives the candidate 50%; a rollout takes its steps one by one");
-    assert_eq!(spoilt(&|shift| shift.reason = TrafficReason::Finished), "a rollout cannot end with the candidate at 50%");
+    assert_eq!(
+        spoilt(&|shift| shift.step = Some(2)),
+        "no step of the rollout gives the candidate 50%; a rollout takes its steps one by one"
+    );
+    assert_eq!(
+        spoilt(&|shift| shift.reason = TrafficReason::Finished),
+        "a rollout cannot end with the candidate at 50%"
+    );
     assert_eq!(spoilt(&|shift| shift.reason = TrafficReason::RolledBack), "a candidate that is sent back keeps 50%");
     assert_eq!(spoilt(&|shift| shift.traffic[0].version = version(7)), "late@7 is neither champion nor candidate");
     assert!(spoilt(&|shift| shift.rollout = Some(id(77))).contains("is running"));

@@ -68,8 +68,7 @@ async fn what_is_wrong_with_a_request_is_said() {
 async fn a_batch_decides_as_single_requests_do() {
     let world = World::deployed().await;
     let tails = tails(0..30);
-    let many =
-        world.serving.decide_many(&deployment(), &batch(&tails, world.now()), "decided_at", true).await.unwrap();
+    let many = world.serving.decide_many(&deployment(), &batch(&tails, world.now()), "decided_at", true).await.unwrap();
     for (at, tail) in tails.iter().enumerate() {
         let one = world.decide(tail).await;
         assert_eq!((one.probability, one.decision), (many.probabilities[at], many.decisions[at]), "{tail}");
@@ -77,8 +76,7 @@ async fn a_batch_decides_as_single_requests_do() {
     }
     assert_eq!(world.serving.flush().await.unwrap().decisions, 60);
     let (from_batch, single) = (many.ids[7], world.decide("N7").await.id);
-    let (from_batch, single) =
-        (world.serving.why(from_batch).await.unwrap(), world.serving.why(single).await.unwrap());
+    let (from_batch, single) = (world.serving.why(from_batch).await.unwrap(), world.serving.why(single).await.unwrap());
     assert_eq!((from_batch.entities, from_batch.inputs), (single.entities, single.inputs));
 }
 
@@ -128,4 +126,33 @@ async fn outcomes_join_once_also_after_a_restart() {
     assert_eq!(again.why(second).await.unwrap().outcome.map(|outcome| outcome.outcome), Some(false));
     let recorded = world.ledger.newest(&["outcomes.recorded"], 9).unwrap();
     assert_eq!(recorded[1].fact.body["ignored"], json!(1));
+}
+
+#[tokio::test]
+async fn zz_speed() {
+    let world = World::deployed().await;
+    for rows in [100, 1000, 10_000] {
+        let b = batch(&tails(0..rows), world.now());
+        for explain in [false, true] {
+            let t = std::time::Instant::now();
+            world.serving.decide_many(&deployment(), &b, "decided_at", explain).await.unwrap();
+            eprintln!(
+                "SPEED rows {rows} explain {explain}: {:.1} us each",
+                t.elapsed().as_secs_f64() * 1e6 / rows as f64
+            );
+        }
+    }
+    let t = std::time::Instant::now();
+    let f = world.serving.flush().await.unwrap();
+    eprintln!("SPEED flush {f:?} {:?}", t.elapsed());
+    for _ in 0..3 {
+        let t = std::time::Instant::now();
+        let d =
+            world.serving.decide(&deployment(), DecideRequest { explain: true, ..request(json!("N7")) }).await.unwrap();
+        eprintln!("SPEED single {:?} compute {} us", t.elapsed(), d.latency_us);
+    }
+    let d = world.decide("N9").await;
+    let t = std::time::Instant::now();
+    world.serving.why(d.id).await.unwrap();
+    eprintln!("SPEED why {:?}", t.elapsed());
 }

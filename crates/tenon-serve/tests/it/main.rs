@@ -19,7 +19,8 @@ use tenon_core::fact::{ModelVersionRegistered, RunFinished, RunStarted, Training
 use tenon_core::id::{RunId, SeededIds};
 use tenon_core::spec::{SpecFile, SpecSet};
 use tenon_core::{
-    AsOf, Clock, DatasetName, DeploymentName, Digest, ModelVersionRef, NewFact, Payload, PodName, Principal, Span, Timestamp,
+    AsOf, Clock, DatasetName, DeploymentName, Digest, ModelVersionRef, NewFact, Payload, PodName, Principal, Span,
+    Timestamp,
 };
 use tenon_features::{FeatureStore, FeatureStoreOptions};
 use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
@@ -44,7 +45,8 @@ struct World {
 }
 
 fn company(autonomy: &str) -> SpecSet {
-    let column = |(name, kind): (&str, &str)| format!("[contract.columns.{name}]\ntype = \"{kind}\"\nnullable = true\n");
+    let column =
+        |(name, kind): (&str, &str)| format!("[contract.columns.{name}]\ntype = \"{kind}\"\nnullable = true\n");
     let columns = [("tailnum", "string"), ("landed_at", "timestamp"), ("arr_delay", "float64")].map(column).concat();
     let files = [
         ("company.toml", "name = \"acme\"\n".to_owned()),
@@ -69,13 +71,12 @@ fn company(autonomy: &str) -> SpecSet {
         (
             "pods/p/deployments/late.toml",
             "description = \"d\"\nmodel = \"late\"\nfallback = { mean_delay = 5.0 }\n\
-             [rollout]\nsteps = [\"50%\", \"100%\"]\nbake_outcomes = 200\n\
+             [rollout]\nsteps = [\"50%\", \"100%\"]\nbake_outcomes = 250\n\
              guardrails = [{ metric = \"brier\", at_most = 0.01 }]\n"
                 .to_owned(),
         ),
     ];
-    let files: Vec<SpecFile> =
-        files.map(|(path, text)| SpecFile { path: path.to_owned(), text }).into_iter().collect();
+    let files: Vec<SpecFile> = files.map(|(path, text)| SpecFile { path: path.to_owned(), text }).into_iter().collect();
     SpecSet::read(&files).unwrap()
 }
 
@@ -138,21 +139,15 @@ impl World {
         .unwrap();
         let parts = (ledger.clone(), catalog.clone(), lake.clone(), features.clone(), models.clone());
         let serving = open(folder.path(), &clock, &parts, 0).await;
-        let world =
-            Self { folder, clock, ledger, catalog, lake, features, models, serving, opened: AtomicU64::new(1) };
+        let world = Self { folder, clock, ledger, catalog, lake, features, models, serving, opened: AtomicU64::new(1) };
         world.land().await;
         world
     }
 
     /// Serving opened again over what is on disk, as another run of the program would.
     async fn reopen(&self) -> Serving {
-        let parts = (
-            self.ledger.clone(),
-            self.catalog.clone(),
-            self.lake.clone(),
-            self.features.clone(),
-            self.models.clone(),
-        );
+        let parts =
+            (self.ledger.clone(), self.catalog.clone(), self.lake.clone(), self.features.clone(), self.models.clone());
         open(self.folder.path(), &self.clock, &parts, self.opened.fetch_add(1, Ordering::Relaxed)).await
     }
 
@@ -220,10 +215,7 @@ impl World {
         fn fact<P: Payload>(payload: &P) -> NewFact {
             NewFact::new(Principal::service("test"), Some(PodName::new("p").unwrap()), payload).unwrap()
         }
-        self.ledger
-            .append(vec![fact(&started), fact(&finished), fact(&registered), fact(&judged)])
-            .await
-            .unwrap();
+        self.ledger.append(vec![fact(&started), fact(&finished), fact(&registered), fact(&judged)]).await.unwrap();
     }
 
     /// With version 1 in charge.

@@ -49,7 +49,8 @@ async fn a_receipt_that_was_changed_does_not_verify() {
     // A row that was changed everywhere in the receipt is not under the root.
     let forged = spoilt(&|receipt| {
         receipt.latency_us += 1;
-        let (from, to) = (format!("\"latency_us\":{}", receipt.latency_us - 1), format!("\"latency_us\":{}", receipt.latency_us));
+        let (from, to) =
+            (format!("\"latency_us\":{}", receipt.latency_us - 1), format!("\"latency_us\":{}", receipt.latency_us));
         receipt.proof.row = receipt.proof.row.replace(&from, &to);
     });
     assert_eq!(forged, ReceiptFault::NotInBatch);

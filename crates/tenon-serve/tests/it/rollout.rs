@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::json;
-use tenon_core::fact::TrafficReason;
 use tenon_core::Span;
+use tenon_core::fact::TrafficReason;
 use tenon_ledger::Subscribers;
 use tenon_serve::{DecisionBatch, Outcome, RolloutOnApproval, ServeError, Serving};
 
@@ -36,10 +36,7 @@ async fn a_rollout_is_refused_for_each_reason() {
     let says = async |n| world.serving.start_rollout(&ana(), &deployment(), n).await.unwrap_err().to_string();
     assert_eq!(says(1).await, "`late@1` is in charge of `late` already");
     assert_eq!(says(2).await, "`late@2` may not be deployed: it failed the gates `quality`");
-    assert!(matches!(
-        world.serving.start_rollout(&ana(), &deployment(), 9).await,
-        Err(ServeError::Models(_))
-    ));
+    assert!(matches!(world.serving.start_rollout(&ana(), &deployment(), 9).await, Err(ServeError::Models(_))));
     world.serving.start_rollout(&ana(), &deployment(), 3).await.unwrap();
     assert_eq!(says(4).await, "a rollout of `late@3` is under way on `late`; let it end, or roll it back first");
 }
@@ -51,8 +48,8 @@ async fn a_good_candidate_takes_over_and_a_bad_one_goes_back() {
     world.serving.start_rollout(&ana(), &deployment(), 2).await.unwrap();
     let made = live(&world, &world.serving).await;
     let candidate = made.versions.iter().filter(|version| **version == 2).count();
-    assert!((100..300).contains(&candidate), "{candidate} of 400 at 50%");
-    assert!(world.serving.advance().await.unwrap().is_empty(), "200 outcomes of the candidate are not known yet");
+    assert!((125..250).contains(&candidate), "{candidate} of 400 at 50%");
+    assert!(world.serving.advance().await.unwrap().is_empty(), "250 outcomes of the candidate are not known yet");
     live(&world, &world.serving).await;
     let moved = world.serving.advance().await.unwrap();
     assert_eq!(moved[0].reason, TrafficReason::Finished, "{}", moved[0].sentence);
@@ -67,8 +64,8 @@ async fn a_good_candidate_takes_over_and_a_bad_one_goes_back() {
     assert!(moved[0].sentence.starts_with("late@3 is surely worse than late@2"), "{}", moved[0].sentence);
     let history = world.serving.history(&deployment()).unwrap();
     let reasons: Vec<TrafficReason> = history.iter().map(|period| period.reason).collect();
-    use TrafficReason::{Advanced, Finished, RolledBack};
-    assert_eq!(reasons, [Finished, Advanced, Finished, Advanced, RolledBack]);
+    let words = serde_json::to_value(&reasons).unwrap();
+    assert_eq!(words, json!(["finished", "advanced", "finished", "advanced", "rolled_back"]));
     assert!(history.windows(2).all(|pair| pair[0].until == Some(pair[1].from)));
 }
 

@@ -87,11 +87,16 @@ pub(crate) fn decode(header_length: Option<&str>, body: &[u8]) -> Result<Asked, 
     }
     if !binary.is_empty() {
         let left = binary.len();
-        return Err(Problem::bad_request(format!("{left} bytes stand behind the last input; does an input lack its `binary_data_size`?")));
+        return Err(Problem::bad_request(format!(
+            "{left} bytes stand behind the last input; does an input lack its `binary_data_size`?"
+        )));
     }
     let of_outputs = request.outputs.iter().map(|output| {
         if output.parameters.get("classification").is_some_and(|classes| classes != 0) {
-            return Err(Problem::bad_request(format!("the output `{}` is asked for as classes, which is not done here", output.name)));
+            return Err(Problem::bad_request(format!(
+                "the output `{}` is asked for as classes, which is not done here",
+                output.name
+            )));
         }
         flag(&output.parameters, "binary_data")
     });
@@ -105,8 +110,9 @@ pub(crate) fn decode(header_length: Option<&str>, body: &[u8]) -> Result<Asked, 
 
 fn split<'a>(text: &str, body: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Problem> {
     let length = text.parse::<usize>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let length = length
-        .ok_or_else(|| Problem::bad_request(format!("Inference-Header-Content-Length is `{text}`, not a number of bytes")))?;
+    let length = length.ok_or_else(|| {
+        Problem::bad_request(format!("Inference-Header-Content-Length is `{text}`, not a number of bytes"))
+    })?;
     body.split_at_checked(length).ok_or_else(|| {
         let found = body.len();
         Problem::bad_request(format!("Inference-Header-Content-Length is {length}, and the body has {found} bytes"))
@@ -129,16 +135,23 @@ fn tensor(input: &Input<'_>, binary: &mut &[u8]) -> Result<Tensor, Problem> {
         return Err(Problem::bad_request(format!("the input `{name}` lies in shared memory, which is not read here")));
     }
     let data = match (input.data, input.parameters.get("binary_data_size")) {
-        (Some(_), Some(_)) => return Err(Problem::bad_request(format!("the input `{name}` has both `data` and binary data"))),
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad_request(format!("the input `{name}` has both `data` and binary data")));
+        }
         (None, None) => return Err(Problem::bad_request(format!("the input `{name}` has no `data`"))),
         (Some(json), None) => from_json(name, kind, elements, json)?,
         (None, Some(size)) => {
             let claimed = size.as_u64().and_then(|size| usize::try_from(size).ok());
-            let claimed = claimed
-                .ok_or_else(|| Problem::bad_request(format!("the `binary_data_size` of the input `{name}` is {size}, not a number of bytes")))?;
+            let claimed = claimed.ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "the `binary_data_size` of the input `{name}` is {size}, not a number of bytes"
+                ))
+            })?;
             let (bytes, rest) = binary.split_at_checked(claimed).ok_or_else(|| {
                 let left = binary.len();
-                Problem::bad_request(format!("the input `{name}` claims {claimed} bytes, and {left} are left in the body"))
+                Problem::bad_request(format!(
+                    "the input `{name}` claims {claimed} bytes, and {left} are left in the body"
+                ))
             })?;
             *binary = rest;
             from_binary(name, kind, elements, bytes)?

@@ -52,7 +52,10 @@ fn each_fault_of_a_json_request_is_named() {
         (r#""shape":[-1],"datatype":"FP32","data":[1]"#, "invalid value"),
         (r#""shape":[4294967296,4294967296],"datatype":"FP32","data":[1]"#, "an absurd shape"),
         (r#""shape":[1],"datatype":"FP32""#, "has no `data`"),
-        (r#""shape":[1],"datatype":"FP32","data":[1],"parameters":{"binary_data_size":4}"#, "both `data` and binary data"),
+        (
+            r#""shape":[1],"datatype":"FP32","data":[1],"parameters":{"binary_data_size":4}"#,
+            "both `data` and binary data",
+        ),
         (r#""shape":[1],"datatype":"FP32","parameters":{"shared_memory_region":"r"}"#, "shared memory"),
     ] {
         refused(None, input(rest).as_bytes(), sentence);
@@ -76,10 +79,18 @@ fn each_fault_of_a_binary_request_is_named() {
     refused(Some(&length), &[&whole[..], &[0]].concat(), "1 bytes stand behind the last input");
     refused(None, json.as_bytes(), "claims 4 bytes, and 0 are left");
     for (rest, bytes, sentence) in [
-        (r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":18446744073709551615}"#, 4, "claims 18446744073709551615 bytes"),
+        (
+            r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":18446744073709551615}"#,
+            4,
+            "claims 18446744073709551615 bytes",
+        ),
         (r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":-4}"#, 4, "not a number of bytes"),
         (r#""shape":[2],"datatype":"FP32","parameters":{"binary_data_size":4}"#, 4, "not the 2 elements"),
-        (r#""shape":[4611686018427387904],"datatype":"FP32","parameters":{"binary_data_size":4}"#, 4, "not the 4611686018427387904 elements"),
+        (
+            r#""shape":[4611686018427387904],"datatype":"FP32","parameters":{"binary_data_size":4}"#,
+            4,
+            "not the 4611686018427387904 elements",
+        ),
         (r#""shape":[1],"datatype":"BYTES","parameters":{"binary_data_size":3}"#, 3, "not the 1 elements"),
     ] {
         let json = input(rest);
@@ -133,7 +144,8 @@ fn outputs_come_in_binary_when_all_or_one_are_asked_for_so() {
     let body = |rest: &str| format!(r#"{{"inputs":[],{rest}}}"#);
     let kinds = |rest: &str| {
         let asked = decode(None, body(rest).as_bytes()).unwrap();
-        let (length, bytes) = encode(&asked, &answer(vec![TensorData::F32(vec![0.5]), TensorData::I64(vec![1])])).unwrap();
+        let (length, bytes) =
+            encode(&asked, &answer(vec![TensorData::F32(vec![0.5]), TensorData::I64(vec![1])])).unwrap();
         let json = String::from_utf8(bytes[..length.unwrap_or(bytes.len())].to_vec()).unwrap();
         (json, bytes.len() - length.unwrap_or(bytes.len()))
     };

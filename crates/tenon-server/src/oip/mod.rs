@@ -66,7 +66,10 @@ pub(crate) async fn ready(State(house): State<Arc<House>>) -> Result<Json<Value>
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`.
-pub(crate) async fn model_ready(State(house): State<Arc<House>>, Path(named): Path<Named>) -> Result<Response, Problem> {
+pub(crate) async fn model_ready(
+    State(house): State<Arc<House>>,
+    Path(named): Path<Named>,
+) -> Result<Response, Problem> {
     let version = named.version()?;
     let ready = house.serving.ready(&named.model, version)?;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -80,7 +83,10 @@ async fn described(house: Arc<House>, named: Named) -> Result<ModelMetadata, Pro
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]`.
-pub(crate) async fn metadata(State(house): State<Arc<House>>, Path(named): Path<Named>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn metadata(
+    State(house): State<Arc<House>>,
+    Path(named): Path<Named>,
+) -> Result<Json<Value>, Problem> {
     let model = described(house, named).await?;
     let versions: Vec<String> = model.versions.iter().map(ToString::to_string).collect();
     Ok(Json(json!({
@@ -146,7 +152,10 @@ pub(crate) async fn infer(
 ) -> Result<Response, Problem> {
     let version = named.version()?;
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed requests are not taken; send it as it is"));
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "compressed requests are not taken; send it as it is",
+        ));
     }
     let length = headers.get(HEADER_LENGTH).map(|value| value.to_str().unwrap_or_default().to_owned());
     let body = body?;

@@ -44,7 +44,8 @@ pub(crate) fn from_json(tensor: &str, dtype: DType, elements: usize, json: &RawV
         DType::Bool => elements::read(json, elements).map(TensorData::Bool),
         DType::String => elements::read(json, elements).map(TensorData::String),
     };
-    let data = data.map_err(|error| Problem::bad_request(format!("the data of the input `{tensor}` is wrong: {error}")))?;
+    let data =
+        data.map_err(|error| Problem::bad_request(format!("the data of the input `{tensor}` is wrong: {error}")))?;
     if data.len() < elements {
         let found = data.len();
         let what = format!("the input `{tensor}` has {found} elements, its shape {elements}");
@@ -57,7 +58,9 @@ pub(crate) fn from_json(tensor: &str, dtype: DType, elements: usize, json: &RawV
 pub(crate) fn from_binary(tensor: &str, dtype: DType, elements: usize, bytes: &[u8]) -> Result<TensorData, Problem> {
     let wrong = || {
         let found = bytes.len();
-        Problem::bad_request(format!("the {found} bytes of the input `{tensor}` are not the {elements} elements of its shape"))
+        Problem::bad_request(format!(
+            "the {found} bytes of the input `{tensor}` are not the {elements} elements of its shape"
+        ))
     };
     let fits = |width: usize| elements.checked_mul(width) == Some(bytes.len());
     macro_rules! numbers {

@@ -32,7 +32,12 @@ async fn every_page_is_filled_and_fetches_nothing_from_elsewhere() {
 #[tokio::test]
 async fn trouble_is_a_page_too() {
     let world = World::new().await;
-    for (path, status) in [("/console/models/late@9", 404), ("/console/models/none@1", 404), ("/console/datasets/x", 404), ("/console/decisions/x", 404)] {
+    for (path, status) in [
+        ("/console/models/late@9", 404),
+        ("/console/models/none@1", 404),
+        ("/console/datasets/x", 404),
+        ("/console/decisions/x", 404),
+    ] {
         let answer = world.get(path).await;
         assert_eq!(answer.status.as_u16(), status, "{path}");
         assert!(answer.text().starts_with("<!DOCTYPE html>"), "{path}: {}", answer.text());

@@ -63,7 +63,9 @@ async fn the_lake_answers_queries() {
     assert_eq!((&answer["truncated"], &answer["columns"][1]["name"]), (&json!(true), &json!("arr_delay")));
     let before = json!({ "sql": sql, "as_of": "2013-05-01T00:00:00Z" });
     assert_eq!(world.post("/api/v1/query", &before).await.ok().json()["rows"], json!([]));
-    for (sql, words) in [("SELEC", "not valid SQL"), ("SELECT * FROM flight", "no table `flight`"), ("DROP TABLE flights", "SELECT")] {
+    for (sql, words) in
+        [("SELEC", "not valid SQL"), ("SELECT * FROM flight", "no table `flight`"), ("DROP TABLE flights", "SELECT")]
+    {
         let (status, sentence) = world.post("/api/v1/query", &json!({ "sql": sql })).await.error();
         assert!(status == 400 && sentence.contains(words), "{sql}: {status} {sentence}");
     }
@@ -73,7 +75,9 @@ async fn the_lake_answers_queries() {
 async fn lists_say_what_there_is() {
     let world = World::with_rows().await;
     let name = |list: &Value| list[0]["name"].clone();
-    for (what, expected) in [("datasets", "flights"), ("features", "aircraft"), ("models", "late"), ("monitors", "late")] {
+    for (what, expected) in
+        [("datasets", "flights"), ("features", "aircraft"), ("models", "late"), ("monitors", "late")]
+    {
         assert_eq!(name(&world.get(&format!("/api/v1/{what}")).await.ok().json()), json!(expected), "{what}");
     }
     let versions = world.get("/api/v1/versions").await.ok().json();

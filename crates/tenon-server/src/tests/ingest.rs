@@ -15,7 +15,10 @@ async fn a_push_lands_once_and_says_what_it_set_aside() {
                 {\"tailnum\":\"N4\",\"landed_at\":\"2013-06-01T11:00:00Z\",\"arr_delay\":9999}\n";
     let key = [("idempotency-key", "k1"), ("content-type", "application/x-ndjson")];
     let first = world.call("POST", "/ingest/flights", &key, rows).await.ok().json();
-    assert_eq!((&first["outcome"], &first["accepted"], &first["quarantined"]), (&json!("committed"), &json!(1), &json!(1)));
+    assert_eq!(
+        (&first["outcome"], &first["accepted"], &first["quarantined"]),
+        (&json!("committed"), &json!(1), &json!(1))
+    );
     assert_eq!(first["reasons"][0]["rows"], 1);
     let again = world.call("POST", "/ingest/flights", &key, rows).await.ok().json();
     assert_eq!((&again["outcome"], &again["version"]), (&json!("already"), &first["version"]));
@@ -56,7 +59,9 @@ async fn rows_may_come_as_an_arrow_stream() {
 #[tokio::test]
 async fn what_is_wrong_with_a_push_is_said() {
     let world = World::new().await;
-    let push = async |headers: &[(&str, &str)], body: &str| world.call("POST", "/ingest/flights", headers, body.to_owned()).await.error();
+    let push = async |headers: &[(&str, &str)], body: &str| {
+        world.call("POST", "/ingest/flights", headers, body.to_owned()).await.error()
+    };
     assert_eq!(push(&[], "{}\n[1]\n").await.0, 400);
     assert!(push(&[], "{}\nnot json\n").await.1.starts_with("line 2 is not a JSON object"));
     assert_eq!(push(&[("content-type", "image/png")], "{}").await.0, 415);

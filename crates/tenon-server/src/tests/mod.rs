@@ -51,7 +51,8 @@ struct World {
 }
 
 fn company() -> SpecSet {
-    let column = |(name, kind): (&str, &str)| format!("[contract.columns.{name}]\ntype = \"{kind}\"\nnullable = true\n");
+    let column =
+        |(name, kind): (&str, &str)| format!("[contract.columns.{name}]\ntype = \"{kind}\"\nnullable = true\n");
     let columns = [("tailnum", "string"), ("landed_at", "timestamp"), ("arr_delay", "float64")].map(column).concat();
     let files = [
         ("company.toml", "name = \"acme\"\n[identity]\nlocal = \"ana\"\n".to_owned()),
@@ -117,7 +118,8 @@ fn fact<P: Payload>(payload: &P) -> NewFact {
 /// Yes when the last landing was 15 minutes late or more.
 fn onnx() -> Vec<u8> {
     let root = Node::Split { feature: 0, threshold: 15.0, missing_left: true, left: 1, right: 2, cover: 100.0 };
-    let tree = Tree { nodes: vec![root, Node::Leaf { value: -2.0, cover: 60.0 }, Node::Leaf { value: 2.0, cover: 40.0 }] };
+    let tree =
+        Tree { nodes: vec![root, Node::Leaf { value: -2.0, cover: 60.0 }, Node::Leaf { value: 2.0, cover: 40.0 }] };
     let trees = TreeEnsemble::binary_classifier(&[tree], 0.25, 2).unwrap();
     trees.to_onnx(&ModelMeta { name: "late".to_owned(), ..ModelMeta::default() })
 }
@@ -213,7 +215,8 @@ impl World {
         let (c, k) = (|| catalog.clone(), || ledger.clone());
         let options = LakeOptions { root: at("lake"), ledger: k(), catalog: c(), clock: clock.clone() };
         let lake = Lake::open(options).await.unwrap();
-        let options = FeatureStoreOptions { online: at("online"), lake: lake.clone(), catalog: c(), clock: clock.clone() };
+        let options =
+            FeatureStoreOptions { online: at("online"), lake: lake.clone(), catalog: c(), clock: clock.clone() };
         let features = FeatureStore::open(options).await.unwrap();
         let models = Models::open(ModelsOptions {
             artifacts: at("artifacts"),

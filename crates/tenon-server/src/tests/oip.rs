@@ -13,7 +13,10 @@ async fn a_client_finds_its_way() {
     assert_eq!(world.get("/v2/models/late/ready").await.ok().json(), json!({ "name": "late", "ready": true }));
     assert_eq!(world.get("/v2/models/late/versions/9/ready").await.status, 503);
     let model = world.get("/v2/models/late/versions/1").await.ok().json();
-    assert_eq!((&model["name"], &model["versions"], &model["platform"]), (&json!("late"), &json!(["1"]), &json!("onnx_onnxv1")));
+    assert_eq!(
+        (&model["name"], &model["versions"], &model["platform"]),
+        (&json!("late"), &json!(["1"]), &json!("onnx_onnxv1"))
+    );
     assert_eq!((&model["inputs"][0]["datatype"], &model["inputs"][0]["shape"]), (&json!("FP32"), &json!([-1, 2])));
     let index = world.post("/v2/repository/index", &json!({})).await.ok().json();
     assert_eq!(index, json!([{ "name": "late", "version": "1", "state": "READY", "reason": "" }]));
@@ -32,7 +35,10 @@ async fn tensors_go_in_and_out_in_json_and_in_binary() {
         { "name": input, "shape": [2, 2], "datatype": "FP32", "data": [[40.0, 1.0], [null, 0.0]] },
     ] });
     let plain = world.post("/v2/models/late/infer", &asked).await.ok().json();
-    assert_eq!((&plain["id"], &plain["model_name"], &plain["model_version"]), (&json!("7"), &json!("late"), &json!("1")));
+    assert_eq!(
+        (&plain["id"], &plain["model_name"], &plain["model_version"]),
+        (&json!("7"), &json!("late"), &json!("1"))
+    );
     let scores = plain["outputs"].as_array().unwrap().iter().find(|output| output["datatype"] == "FP32").unwrap();
 
     let header = json!({ "parameters": { "binary_data_output": true }, "inputs": [
@@ -54,13 +60,17 @@ async fn tensors_go_in_and_out_in_json_and_in_binary() {
         if output["datatype"] == "FP32" {
             let (chunks, _) = bytes.as_chunks::<4>();
             let values: Vec<f32> = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
-            let expected: Vec<f32> = scores["data"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+            let expected: Vec<f32> =
+                scores["data"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
             assert_eq!(values, expected);
         }
     }
     assert!(behind.is_empty());
     let stats = world.get("/v2/models/late/stats").await.ok().json();
-    assert_eq!((&stats["model_stats"][0]["inference_count"], &stats["model_stats"][0]["execution_count"]), (&json!(4), &json!(2)));
+    assert_eq!(
+        (&stats["model_stats"][0]["inference_count"], &stats["model_stats"][0]["execution_count"]),
+        (&json!(4), &json!(2))
+    );
 }
 
 #[tokio::test]
@@ -68,9 +78,7 @@ async fn what_is_wrong_with_a_request_is_said() {
     let world = World::new().await;
     let model = world.get("/v2/models/late").await.ok().json();
     let name = model["inputs"][0]["name"].as_str().unwrap();
-    let one = |name: &str, shape: serde_json::Value, kind: &str, data: serde_json::Value| {
-        json!({ "inputs": [{ "name": name, "shape": shape, "datatype": kind, "data": data }] })
-    };
+    let one = |name: &str, shape: serde_json::Value, kind: &str, data: serde_json::Value| json!({ "inputs": [{ "name": name, "shape": shape, "datatype": kind, "data": data }] });
     for (body, words) in [
         (one(name, json!([1, 3]), "FP32", json!([1, 2, 3])), "the model takes [-1, 2]"),
         (one(name, json!([1, 2]), "FP64", json!([1, 2])), "is FP64, the model takes FP32"),

@@ -53,7 +53,7 @@ fn every_route_says_what_it_asks_of_whoever_takes_it() {
     GET  /api/v1/history/{deployment}                   company.read on deployment {deployment}
     POST /api/v1/rollouts/{deployment}                  rollout.start on deployment {deployment}, knowing what the gates said of the candidate in the body
     POST /api/v1/rollbacks/{deployment}                 rollout.stop on deployment {deployment}
-    POST /api/v1/query                                  dataset.query on each dataset that the query reads
+    POST /api/v1/query                                  dataset.query on each table that the query reads, after company.read
     GET  /                                              company.read on the company
     GET  /console/models/{version}                      model.read on model {version}
     GET  /console/datasets/{dataset}                    company.read on dataset {dataset}
@@ -180,7 +180,10 @@ async fn when_there_is_no_room_callers_are_told_when_to_come_back() {
     };
     assert!(!held.is_empty() && held.len() < 16);
     let response = axum::response::IntoResponse::into_response(problem);
-    assert_eq!((response.status(), response.headers()["retry-after"].to_str().unwrap()), (StatusCode::SERVICE_UNAVAILABLE, "1"));
+    assert_eq!(
+        (response.status(), response.headers()["retry-after"].to_str().unwrap()),
+        (StatusCode::SERVICE_UNAVAILABLE, "1")
+    );
     drop(house.room(Weight::Light).unwrap());
     held.clear();
     drop(house.room(Weight::Heavy).unwrap());

@@ -40,7 +40,9 @@ async fn the_tiles_hash_up_to_the_signed_root() {
     assert_eq!(proof.checkpoint.lines().nth(2), Some(root));
     assert_eq!(merkle::root_of(&leaves), world.doors.ledger.verify(|_, _| ()).unwrap().root);
     assert_eq!(hashes(&world, "tile/0/003.p/2").await, leaves[768..770], "a narrower view of the last tile");
-    for gone in ["tile/0/003", "tile/0/003.p/6", "tile/0/004.p/1", "tile/1/000", "tile/1/000.p/4", "tile/2/000.p/1", "tile/0/3"] {
+    for gone in
+        ["tile/0/003", "tile/0/003.p/6", "tile/0/004.p/1", "tile/1/000", "tile/1/000.p/4", "tile/2/000.p/1", "tile/0/3"]
+    {
         assert_eq!(world.get(&format!("/log/{gone}")).await.error().0, 404, "{gone}");
     }
     assert_eq!(world.get("/log/key").await.ok().text(), format!("{}\n", world.doors.ledger.verifier_key()));

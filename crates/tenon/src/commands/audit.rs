@@ -21,7 +21,11 @@ pub async fn audit(context: &Context, what: &Audit) -> Result<Answer, Failure> {
             let company = allowed(context, Action::LedgerExport, Access::Read).await?;
             company.ledger.export(to).during("exporting the log")?;
             let key = company.ledger.verifier_key();
-            let said = format!("the log is in {}\ncheck it anywhere: tenon audit verify --export {} --key '{key}'", to.display(), to.display());
+            let said = format!(
+                "the log is in {}\ncheck it anywhere: tenon audit verify --export {} --key '{key}'",
+                to.display(),
+                to.display()
+            );
             Answer::new(&json!({ "to": to, "key": key }), said)
         }
         Audit::Checkpoint => {
@@ -33,7 +37,12 @@ pub async fn audit(context: &Context, what: &Audit) -> Result<Answer, Failure> {
             let company = allowed(context, Action::LedgerRead, Access::Read).await?;
             let proof = company.ledger.inclusion(*index).during("proving the fact")?;
             let path: Vec<String> = proof.path.iter().map(ToString::to_string).collect();
-            let said = format!("fact {index} is in the log of {} facts:\n{}\n\n{}", proof.size, path.join("\n"), proof.checkpoint);
+            let said = format!(
+                "fact {index} is in the log of {} facts:\n{}\n\n{}",
+                proof.size,
+                path.join("\n"),
+                proof.checkpoint
+            );
             Answer::new(&proof, said)
         }
     }
@@ -106,4 +115,3 @@ async fn allowed(context: &Context, action: Action, access: Access) -> Result<Co
     }
     Ok(company)
 }
-

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tenon_company::{Catalog, Change, ChangeKind, Plan, SCHEMA_KINDS, read_folder};
+use tenon_core::Principal;
 use tenon_core::clock::SystemClock;
 use tenon_core::spec::{FileFaults, SpecFile, SpecSet};
-use tenon_core::Principal;
 use tenon_features::{FeatureStore, FeatureStoreOptions};
 use tenon_lake::{Lake, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions};
@@ -28,7 +28,9 @@ pub fn init(how: &Init) -> Result<Answer, Failure> {
     let person = std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "me".to_owned());
     scaffold::empty(&how.folder, &how.name, &person)?;
     let folder = how.folder.display();
-    let said = format!("{folder} is a company now, and {person} its first member\nnext: edit pods/first, then `tenon --dir {folder} plan` and `apply`");
+    let said = format!(
+        "{folder} is a company now, and {person} its first member\nnext: edit pods/first, then `tenon --dir {folder} plan` and `apply`"
+    );
     Answer::new(&serde_json::json!({ "folder": how.folder, "person": person }), said)
 }
 
@@ -48,7 +50,9 @@ pub async fn apply(context: &Context) -> Result<Answer, Failure> {
         true => Company::open(context.dir(), Access::Write, None)?,
         false => {
             let founder = spec.identity.local.as_deref().ok_or_else(|| {
-                Failure::Usage("a company is founded by a person\n  hint: name one as identity.local in company.toml".to_owned())
+                Failure::Usage(
+                    "a company is founded by a person\n  hint: name one as identity.local in company.toml".to_owned(),
+                )
             })?;
             Company::found(context.dir(), &Principal::person(founder), None).await?
         }
@@ -177,4 +181,3 @@ pub async fn found(dir: &Path, by: &Principal, clock: Arc<dyn tenon_core::Clock>
     take_over(&company.ledger, by, &plan, specs).await?;
     Ok((company, plan.changes.len()))
 }
-

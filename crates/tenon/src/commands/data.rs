@@ -18,8 +18,15 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
     let (platform, by) = context.platform().await?;
     let specs = platform.catalog.specs();
     let names: Vec<DatasetName> = match dataset {
-        Some(name) => vec![name.parse().map_err(|error: tenon_core::name::NameError| Failure::Usage(error.to_string()))?],
-        None => specs.datasets.iter().filter(|(_, set)| set.spec.source.files.is_some()).map(|(name, _)| name.clone()).collect(),
+        Some(name) => {
+            vec![name.parse().map_err(|error: tenon_core::name::NameError| Failure::Usage(error.to_string()))?]
+        }
+        None => specs
+            .datasets
+            .iter()
+            .filter(|(_, set)| set.spec.source.files.is_some())
+            .map(|(name, _)| name.clone())
+            .collect(),
     };
     let mut told = Vec::new();
     let mut refused = false;
@@ -34,9 +41,12 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
     }
     platform.features.flush().await.during("writing the online store")?;
     let rows = told.iter().map(|(name, path, outcome)| [name.clone(), path.clone(), outcome.1.clone()]);
-    let text = if told.is_empty() { "no file to take".to_owned() } else { table(&["dataset", "file", "outcome"], rows) };
-    let json: Vec<Value> =
-        told.into_iter().map(|(name, path, outcome)| json!({ "dataset": name, "file": path, "outcome": outcome.0 })).collect();
+    let text =
+        if told.is_empty() { "no file to take".to_owned() } else { table(&["dataset", "file", "outcome"], rows) };
+    let json: Vec<Value> = told
+        .into_iter()
+        .map(|(name, path, outcome)| json!({ "dataset": name, "file": path, "outcome": outcome.0 }))
+        .collect();
     Ok(Answer::new(&json, text)?.refused_if(refused))
 }
 
@@ -46,7 +56,8 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
         Ok(WriteOutcome::Committed { fact, .. }) => {
             let mut text = format!("version {}: {} rows landed", fact.version, count(fact.accepted));
             if fact.quarantined > 0 {
-                let reasons: Vec<String> = fact.reasons.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
+                let reasons: Vec<String> =
+                    fact.reasons.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
                 text.push_str(&format!(", {} quarantined: {}", count(fact.quarantined), reasons.join("; ")));
             }
             let warned: Vec<String> = fact.warnings.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
@@ -102,7 +113,8 @@ fn answer(rows: &[RecordBatch], limit: usize) -> Result<Answer, Failure> {
     writer.write_batches(&shown.iter().collect::<Vec<_>>()).during("writing the answer")?;
     writer.finish().during("writing the answer")?;
     let bytes = writer.into_inner();
-    let json: Value = if bytes.is_empty() { json!([]) } else { serde_json::from_slice(&bytes).during("writing the answer")? };
+    let json: Value =
+        if bytes.is_empty() { json!([]) } else { serde_json::from_slice(&bytes).during("writing the answer")? };
     let mut text = pretty_format_batches(&shown).during("writing the answer")?.to_string();
     if total > limit {
         text.push_str(&format!("\n{} of {} rows; --limit shows more", count(limit as u64), count(total as u64)));

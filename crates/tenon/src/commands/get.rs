@@ -47,7 +47,14 @@ fn datasets(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> {
             Some(state) => (state.newest.version.to_string(), count(state.rows), count(state.quarantined)),
             None => ("—".to_owned(), "0".to_owned(), "0".to_owned()),
         };
-        rows.push([name.to_string(), dataset.pod.to_string(), version, landed, set_aside, dataset.spec.description.clone()]);
+        rows.push([
+            name.to_string(),
+            dataset.pod.to_string(),
+            version,
+            landed,
+            set_aside,
+            dataset.spec.description.clone(),
+        ]);
         json.push(json!({ "name": name, "pod": dataset.pod, "state": state, "description": dataset.spec.description }));
     }
     Answer::new(&json, table(&["dataset", "pod", "version", "rows", "quarantined", "what"], rows))
@@ -62,7 +69,13 @@ fn features(specs: &SpecSet) -> Result<Answer, Failure> {
     let rows = specs.feature_views.iter().flat_map(|(name, view)| {
         view.spec.features.iter().map(move |(feature, spec)| {
             let what = spec.description.clone().unwrap_or_default();
-            [name.to_string(), view.spec.entity.join(", "), feature.clone(), spec.unit.clone().unwrap_or_default(), what]
+            [
+                name.to_string(),
+                view.spec.entity.join(", "),
+                feature.clone(),
+                spec.unit.clone().unwrap_or_default(),
+                what,
+            ]
         })
     });
     Answer::new(&json, table(&["view", "entity", "feature", "unit", "what"], rows))
@@ -73,7 +86,12 @@ fn models(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> {
     let mut json = Vec::new();
     for (name, model) in &specs.models {
         let versions = platform.models.versions(name).during("reading the versions")?;
-        rows.push([name.to_string(), model.pod.to_string(), versions.len().to_string(), model.spec.description.clone()]);
+        rows.push([
+            name.to_string(),
+            model.pod.to_string(),
+            versions.len().to_string(),
+            model.spec.description.clone(),
+        ]);
         json.push(json!({ "name": name, "pod": model.pod, "versions": versions.len(), "spec": model.spec }));
     }
     Answer::new(&json, table(&["model", "pod", "versions", "what"], rows))
@@ -101,8 +119,15 @@ fn deployments(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> 
     let mut json = Vec::new();
     for (name, deployment) in &specs.deployments {
         let state = platform.serving.state(name).during("reading the traffic")?;
-        let rollout = state.rollout.as_ref().map_or_else(|| "—".to_owned(), |rollout| format!("to {}", rollout.candidate));
-        rows.push([name.to_string(), deployment.pod.to_string(), shares(&state.traffic), rollout, deployment.spec.description.clone()]);
+        let rollout =
+            state.rollout.as_ref().map_or_else(|| "—".to_owned(), |rollout| format!("to {}", rollout.candidate));
+        rows.push([
+            name.to_string(),
+            deployment.pod.to_string(),
+            shares(&state.traffic),
+            rollout,
+            deployment.spec.description.clone(),
+        ]);
         json.push(json!({ "name": name, "pod": deployment.pod, "state": state }));
     }
     Answer::new(&json, table(&["deployment", "pod", "traffic", "rollout", "what"], rows))
@@ -180,11 +205,25 @@ fn describe_declared(platform: &Platform, specs: &SpecSet, name: &str) -> Result
     if let Some((name, dataset)) = specs.datasets.iter().find(|(known, _)| known.as_str() == name) {
         let history = platform.lake.history(name.as_str()).during("reading the lake")?;
         let commits = history.iter().rev().take(10).map(|commit| {
-            [commit.version.to_string(), commit.at.to_string(), count(commit.rows), count(commit.quarantined), commit.source.clone().unwrap_or_default()]
+            [
+                commit.version.to_string(),
+                commit.at.to_string(),
+                count(commit.rows),
+                count(commit.quarantined),
+                commit.source.clone().unwrap_or_default(),
+            ]
         });
         let columns = dataset.spec.contract.columns.iter().map(|(column, promise)| {
-            let kind = serde_json::to_value(promise.data_type).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-            [column.clone(), kind, if promise.nullable { "may be missing" } else { "always there" }.to_owned(), promise.unit.clone().unwrap_or_default()]
+            let kind = serde_json::to_value(promise.data_type)
+                .ok()
+                .and_then(|v| v.as_str().map(str::to_owned))
+                .unwrap_or_default();
+            [
+                column.clone(),
+                kind,
+                if promise.nullable { "may be missing" } else { "always there" }.to_owned(),
+                promise.unit.clone().unwrap_or_default(),
+            ]
         });
         told.push(format!(
             "dataset {name} of pod {}: {}\n{}\nlast commits\n{}",
@@ -196,7 +235,12 @@ fn describe_declared(platform: &Platform, specs: &SpecSet, name: &str) -> Result
         json.insert("dataset".to_owned(), json!({ "spec": dataset.spec, "history": history }));
     }
     if let Some((name, view)) = specs.feature_views.iter().find(|(known, _)| known.as_str() == name) {
-        told.push(format!("feature view {name} of pod {}: {}\nsource: {}", view.pod, view.spec.description, view.spec.source.trim()));
+        told.push(format!(
+            "feature view {name} of pod {}: {}\nsource: {}",
+            view.pod,
+            view.spec.description,
+            view.spec.source.trim()
+        ));
         json.insert("feature_view".to_owned(), json!(view.spec));
     }
     if let Some((name, model)) = specs.models.iter().find(|(known, _)| known.as_str() == name) {
@@ -212,16 +256,28 @@ fn describe_declared(platform: &Platform, specs: &SpecSet, name: &str) -> Result
     }
     if let Some((name, deployment)) = specs.deployments.iter().find(|(known, _)| known.as_str() == name) {
         let state = platform.serving.state(&DeploymentName::clone(name)).during("reading the traffic")?;
-        told.push(format!("deployment {name} of pod {}: {}\ntraffic: {}", deployment.pod, deployment.spec.description, shares(&state.traffic)));
+        told.push(format!(
+            "deployment {name} of pod {}: {}\ntraffic: {}",
+            deployment.pod,
+            deployment.spec.description,
+            shares(&state.traffic)
+        ));
         json.insert("deployment".to_owned(), json!({ "spec": deployment.spec, "state": state }));
     }
     if let Some((name, monitor)) = specs.monitors.iter().find(|(known, _)| known.as_str() == name) {
         let points = platform.watch.drift(&MonitorName::clone(name)).during("reading the monitor")?;
-        told.push(format!("monitor {name} of pod {}: {}\n{} measurements", monitor.pod, monitor.spec.description, points.len()));
+        told.push(format!(
+            "monitor {name} of pod {}: {}\n{} measurements",
+            monitor.pod,
+            monitor.spec.description,
+            points.len()
+        ));
         json.insert("monitor".to_owned(), json!({ "spec": monitor.spec, "drift": points }));
     }
     if told.is_empty() {
-        return Err(Failure::Usage(format!("nothing is named `{name}`\n  hint: `tenon get datasets`, `features`, `models`, `versions`, `deployments` or `monitors` lists what there is")));
+        return Err(Failure::Usage(format!(
+            "nothing is named `{name}`\n  hint: `tenon get datasets`, `features`, `models`, `versions`, `deployments` or `monitors` lists what there is"
+        )));
     }
     Answer::new(&Value::Object(json), told.join("\n\n"))
 }

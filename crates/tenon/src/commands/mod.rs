@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use tenon_core::Principal;
 
+use crate::args::Output;
 use crate::args::{Arguments, Command};
 use crate::failure::Failure;
-use crate::args::Output;
 use crate::output::Answer;
 use crate::platform::{Access, Company, Platform};
 use crate::quickstart;

@@ -21,7 +21,8 @@ fn model_target(model: impl AsRef<str>) -> ResourceRef {
 pub async fn train(context: &Context, model: &str) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     platform.allow(&by, Action::ModelTrain, model_target(model)).await?;
-    let model: ModelName = model.parse().map_err(|error: tenon_core::name::NameError| Failure::Usage(error.to_string()))?;
+    let model: ModelName =
+        model.parse().map_err(|error: tenon_core::name::NameError| Failure::Usage(error.to_string()))?;
     let cause = format!("asked for by {by}");
     let request = TrainRequest { model, cause, known_by: platform.clock.now(), drill_shuffle_seed: None };
     let version = platform.models.train(&by, request).await.during("training")?;
@@ -39,7 +40,11 @@ pub fn judged(record: &VersionRecord) -> String {
         count(record.run.training_set.test_rows)
     );
     let rows = record.gates.iter().map(|gate| {
-        [gate.gate.clone(), serde_json::to_value(gate.verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(), gate.sentence.clone()]
+        [
+            gate.gate.clone(),
+            serde_json::to_value(gate.verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+            gate.sentence.clone(),
+        ]
     });
     let standing = match &record.judged {
         Some(judged) if judged.approved => format!("{version} may be deployed"),
@@ -93,7 +98,10 @@ pub async fn reproduce(context: &Context, version: &ModelVersionRef) -> Result<A
     let same = again.recorded == again.reproduced;
     let said = match again.first_difference {
         _ if same => format!("{version} was made again, byte for byte: {}", again.recorded),
-        Some(at) => format!("{version} came out differently, first at byte {at}: recorded {}, made {}", again.recorded, again.reproduced),
+        Some(at) => format!(
+            "{version} came out differently, first at byte {at}: recorded {}, made {}",
+            again.recorded, again.reproduced
+        ),
         None => format!("{version} came out differently: recorded {}, made {}", again.recorded, again.reproduced),
     };
     Ok(Answer::new(&again, said)?.refused_if(!same))

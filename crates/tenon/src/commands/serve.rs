@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use crate::failure::{Failure, While};
 use crate::args::{Output, Serve};
+use crate::failure::{Failure, While};
 use crate::output::{Answer, say};
 use crate::platform::Platform;
 

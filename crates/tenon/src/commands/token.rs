@@ -20,7 +20,10 @@ pub async fn token(context: &Context, what: &TokenCommand) -> Result<Answer, Fai
             let secret = Secret::random().during("making a token")?;
             platform.tokens.create(&by, name, acts_as, None, &secret).await.during("making a token")?;
             let token = secret.reveal();
-            Answer::new(&json!({ "name": name, "token": token }), format!("{token}\nthis is shown once; keep it where only {person} can read it"))
+            Answer::new(
+                &json!({ "name": name, "token": token }),
+                format!("{token}\nthis is shown once; keep it where only {person} can read it"),
+            )
         }
         TokenCommand::Revoke { name } => {
             let known = platform.tokens.find(name).during("reading the tokens")?;

@@ -60,7 +60,9 @@ pub async fn rollout(context: &Context, deployment: &str, version: &ModelVersion
     let (platform, by) = context.platform().await?;
     let (name, target) = named(deployment)?;
     let (fairness, approved) = candidate(&platform, version)?;
-    platform.allow_request(&Request::new(by.clone(), Action::RolloutStart, target).candidate(fairness, approved)).await?;
+    platform
+        .allow_request(&Request::new(by.clone(), Action::RolloutStart, target).candidate(fairness, approved))
+        .await?;
     platform.serving.start_rollout(&by, &name, version.version).await.during("starting the rollout")?;
     let state = platform.serving.state(&name).during("reading the traffic")?;
     Answer::new(&state, shares(&state.traffic))
@@ -69,10 +71,8 @@ pub async fn rollout(context: &Context, deployment: &str, version: &ModelVersion
 /// What the policies ask of a candidate: whether it passed the fairness gate, and whether no gate failed.
 fn candidate(platform: &Platform, version: &ModelVersionRef) -> Result<(bool, bool), Failure> {
     let record = platform.models.version(version).during("reading the version")?;
-    let fairness = record
-        .gates
-        .iter()
-        .any(|gate| gate.gate == "fairness" && gate.verdict == tenon_core::fact::Verdict::Passed);
+    let fairness =
+        record.gates.iter().any(|gate| gate.gate == "fairness" && gate.verdict == tenon_core::fact::Verdict::Passed);
     Ok((fairness, record.judged.is_some_and(|judged| judged.approved)))
 }
 
@@ -126,7 +126,9 @@ pub fn receipt_text(receipt: &Receipt) -> String {
     });
     let reasons = receipt.reasons.iter().take(5).map(|reason| format!("  {:+.3}  {}", reason.phi, reason.sentence));
     let outcome = match &receipt.outcome {
-        Some(outcome) => format!("what became of it: {} (known {})", if outcome.outcome { "yes" } else { "no" }, outcome.known_at),
+        Some(outcome) => {
+            format!("what became of it: {} (known {})", if outcome.outcome { "yes" } else { "no" }, outcome.known_at)
+        }
         None => "what became of it is not known yet".to_owned(),
     };
     let proof = &receipt.proof;

@@ -149,11 +149,23 @@ impl Closing {
 
     /// The closing table.
     pub fn table(&self) -> String {
-        let datasets = self.datasets.iter().map(|line| [line.dataset.clone(), count(line.accepted), count(line.quarantined), count(line.warned)]);
-        let versions = self.versions.iter().map(|line| [line.version.clone(), line.at.to_string(), format!("{:.4}", line.roc_auc), line.gates.clone(), line.cause.clone()]);
+        let datasets = self
+            .datasets
+            .iter()
+            .map(|line| [line.dataset.clone(), count(line.accepted), count(line.quarantined), count(line.warned)]);
+        let versions = self.versions.iter().map(|line| {
+            [
+                line.version.clone(),
+                line.at.to_string(),
+                format!("{:.4}", line.roc_auc),
+                line.gates.clone(),
+                line.cause.clone(),
+            ]
+        });
         let moves = self.moves.iter().map(|line| [line.at.to_string(), line.sentence.clone()]);
         let drift = self.drift.iter().map(|line| [line.at.to_string(), line.version.clone(), line.sentence.clone()]);
-        let memory = self.peak_memory_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
+        let memory =
+            self.peak_memory_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
         let sums = [
             ("decisions served", count(self.decisions)),
             ("of them over HTTP, explained", count(self.http_decisions)),

@@ -62,7 +62,11 @@ pub async fn replay(stage: &Stage, door: &SocketAddr, steps: &mut Steps, closing
 fn told(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> Result<(), Failure> {
     let step = steps.begin("watch", None);
     for incident in stage.platform.watch.incidents().during("reading the incidents")? {
-        closing.drift.push(DriftLine { at: incident.opened, version: incident.version.to_string(), sentence: incident.sentence });
+        closing.drift.push(DriftLine {
+            at: incident.opened,
+            version: incident.version.to_string(),
+            sentence: incident.sentence,
+        });
     }
     step.end(&closing.drift.first().map_or_else(|| "no drift was met".to_owned(), |drift| drift.sentence.clone()));
     let step = steps.begin("retrain and roll out", None);
@@ -189,7 +193,8 @@ impl<'a> Replay<'a> {
     async fn close_the_day(&mut self, end: Timestamp, closing: &mut Closing) -> Result<(), Failure> {
         let platform = &self.stage.platform;
         for (name, buffer) in &mut self.buffers {
-            let source = BatchSource { name: format!("live until {end}"), digest: Digest::of(format!("live:{name}:{end}")) };
+            let source =
+                BatchSource { name: format!("live until {end}"), digest: Digest::of(format!("live:{name}:{end}")) };
             match buffer.flush(&self.replayer, &source).await.during("committing the day")? {
                 Some(WriteOutcome::Committed { fact, .. }) => closing.add(DatasetLine::of(&fact)),
                 Some(WriteOutcome::Refused(_)) => closing.refused_batches += 1,
@@ -252,7 +257,9 @@ impl Asked {
         let leaves = column(planned, "sched_dep_at")?;
         let zone = arrow::datatypes::DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
         let leaves = arrow::compute::cast(leaves, &zone).during("reading the schedule")?;
-        let at = leaves.as_primitive::<TimestampMicrosecondType>().unary::<_, TimestampMicrosecondType>(|at| at - HOUR.as_micros());
+        let at = leaves
+            .as_primitive::<TimestampMicrosecondType>()
+            .unary::<_, TimestampMicrosecondType>(|at| at - HOUR.as_micros());
         let at = at.with_timezone("UTC");
         // The schedule is published a day before departure, so in its order the decisions rise as well.
         let moments = at.values().to_vec();
@@ -262,7 +269,8 @@ impl Asked {
             columns.push((key, column(planned, key)?.clone()));
         }
         columns.push(("at", std::sync::Arc::new(at)));
-        let rows = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)));
+        let rows =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)));
         Ok(Self { rows: rows.during("reading the schedule")?, moments })
     }
 
@@ -283,7 +291,8 @@ struct Caller {
 
 impl Caller {
     fn to(door: &SocketAddr, stage: &Stage) -> Result<Self, Failure> {
-        let client = reqwest::Client::builder().timeout(std::time::Duration::from_secs(10)).build().during("calling")?;
+        let client =
+            reqwest::Client::builder().timeout(std::time::Duration::from_secs(10)).build().during("calling")?;
         Ok(Self { client, url: format!("http://{door}/decide/{}", stage.deployment), last_late: None })
     }
 

@@ -83,7 +83,9 @@ fn refuse_occupied(folder: &Path) -> Result<(), Failure> {
     }
     let shown = folder.display();
     let hint = match folder.join("company.toml").exists() {
-        true => format!("`tenon --dir {shown} serve` opens the company that is there; `--dir` makes another one elsewhere"),
+        true => {
+            format!("`tenon --dir {shown} serve` opens the company that is there; `--dir` makes another one elsewhere")
+        }
         false => "`--dir` names another folder".to_owned(),
     };
     Err(Failure::Refused(format!("{shown} is not empty; nothing was changed\n  hint: {hint}")))
@@ -98,7 +100,12 @@ fn peak_memory_bytes() -> Option<u64> {
 }
 
 impl Stage {
-    async fn open(folder: &Path, company: crate::platform::Company, clock: Arc<ManualClock>, world: World) -> Result<Self, Failure> {
+    async fn open(
+        folder: &Path,
+        company: crate::platform::Company,
+        clock: Arc<ManualClock>,
+        world: World,
+    ) -> Result<Self, Failure> {
         let platform = Platform::open(company, Some(Arc::new(RandomIds))).await?;
         Ok(Self {
             folder: folder.to_owned(),

@@ -15,7 +15,8 @@ pub async fn prove(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> R
     let walked = ledger.verify(|_, _| ()).during("walking the log")?;
     let folder = tempfile::tempdir().during("making a folder for the export")?;
     ledger.export(folder.path()).during("exporting the log")?;
-    let outside = tenon_ledger::verify::verify_export(folder.path(), &ledger.verifier_key()).during("walking the export")?;
+    let outside =
+        tenon_ledger::verify::verify_export(folder.path(), &ledger.verifier_key()).during("walking the export")?;
     if let Some(finding) = walked.findings.iter().chain(&outside.findings).next() {
         return Err(Failure::Refused(format!("the record does not hold: {}", finding.problem)));
     }
@@ -31,9 +32,14 @@ pub async fn prove(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> R
     closing.reproduced = Some(version.to_string());
     if let Some(decision) = closing.example_decision {
         let receipt = stage.platform.serving.why(decision).await.during("looking for the decision")?;
-        receipt.verify(&ledger.verifier_key()).map_err(|fault| Failure::Refused(format!("the receipt does not hold: {fault}")))?;
+        receipt
+            .verify(&ledger.verifier_key())
+            .map_err(|fault| Failure::Refused(format!("the receipt does not hold: {fault}")))?;
         closing.receipt = Some(crate::commands::receipt_text(&receipt));
     }
-    step.end(&format!("{} facts hold from an empty verifier; {version} made again byte for byte; one decision's receipt proven", count(walked.facts)));
+    step.end(&format!(
+        "{} facts hold from an empty verifier; {version} made again byte for byte; one decision's receipt proven",
+        count(walked.facts)
+    ));
     Ok(())
 }

@@ -52,7 +52,8 @@ fn write_parquet(path: &Path, rows: &RecordBatch) -> Result<(), Failure> {
         fs::create_dir_all(parent).during(&what)?;
     }
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let mut writer = ArrowWriter::try_new(File::create(path).during(&what)?, rows.schema(), Some(properties)).during(&what)?;
+    let mut writer =
+        ArrowWriter::try_new(File::create(path).during(&what)?, rows.schema(), Some(properties)).during(&what)?;
     writer.write(rows).during(&what)?;
     writer.close().during(&what)?;
     Ok(())
@@ -82,7 +83,8 @@ pub async fn ingest(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> 
 /// Joins the features as of each decision.
 pub async fn features(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> Result<(), Failure> {
     let step = steps.begin("features", None);
-    let frame = stage.platform.features.training_set(&stage.model, stage.clock_now()).await.during("joining the features")?;
+    let frame =
+        stage.platform.features.training_set(&stage.model, stage.clock_now()).await.during("joining the features")?;
     stage.platform.features.flush().await.during("writing the online store")?;
     closing.features = frame.features.len() as u64;
     closing.training_rows = frame.rows.num_rows() as u64;
@@ -110,7 +112,8 @@ pub async fn train(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> R
     step.end(&format!("{version}: ROC AUC {auc:.3} on the last fifth of the time, ${:.5}", record.finished.usd));
     let step = steps.begin("gates", None);
     closing.version(&record);
-    let failed: Vec<&str> = record.gates.iter().filter(|gate| gate.verdict == Verdict::Failed).map(|gate| gate.sentence.as_str()).collect();
+    let failed: Vec<&str> =
+        record.gates.iter().filter(|gate| gate.verdict == Verdict::Failed).map(|gate| gate.sentence.as_str()).collect();
     if !failed.is_empty() {
         return Err(Failure::Refused(format!("{version} is not deployed: {}", failed.join("; "))));
     }
@@ -143,7 +146,12 @@ impl Door {
 }
 
 /// Lets the approved version roll out and opens the doors.
-pub async fn deploy(stage: &Stage, how: &Quickstart, steps: &mut Steps, closing: &mut Closing) -> Result<Door, Failure> {
+pub async fn deploy(
+    stage: &Stage,
+    how: &Quickstart,
+    steps: &mut Steps,
+    closing: &mut Closing,
+) -> Result<Door, Failure> {
     let step = steps.begin("deploy and serve", None);
     stage.platform.subscribers.run_until_idle().await.during("letting the subscribers react")?;
     let state = stage.platform.serving.state(&stage.deployment).during("reading the traffic")?;

@@ -136,13 +136,15 @@ impl Feed {
 }
 
 fn read(bytes: &'static [u8]) -> Result<RecordBatch, Failure> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from_static(bytes)).during("reading the example data")?;
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(Bytes::from_static(bytes)).during("reading the example data")?;
     let reader = reader.with_batch_size(1 << 20).build().during("reading the example data")?;
     one(reader.collect::<Result<Vec<_>, _>>().during("reading the example data")?)
 }
 
 fn one(batches: Vec<RecordBatch>) -> Result<RecordBatch, Failure> {
-    let schema = batches.first().map(RecordBatch::schema).unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty()));
+    let schema =
+        batches.first().map(RecordBatch::schema).unwrap_or_else(|| Arc::new(arrow::datatypes::Schema::empty()));
     concat_batches(&schema, &batches).during("reading the example data")
 }
 
