@@ -3,7 +3,7 @@
 //! A file is complete and durable before a fact names it, is never changed afterwards, and is checked against its name
 //! whenever it is read. What a crash leaves is a file that no fact names; the same bytes made again find it in place.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use tempfile::NamedTempFile;
 use tenon_core::Digest;
 use tenon_lake::rows_digest;
 
@@ -96,21 +97,17 @@ impl Artifacts {
             return Ok(());
         }
         let folder = path.parent().unwrap_or(&self.0);
-        let beside = path.with_extension(format!("{}.tmp", std::process::id()));
         let write = || {
             fs::create_dir_all(folder)?;
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
+            // Removed when it is dropped before it has its place: a full disk does not keep the half that was written.
+            let mut file = NamedTempFile::new_in(folder)?;
             file.write_all(bytes)?;
-            file.set_permissions(read_only(&file)?)?;
-            file.sync_all()?;
-            fs::rename(&beside, path)?;
+            file.as_file().set_permissions(read_only(file.as_file())?)?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
             File::open(folder)?.sync_all()
         };
-        write().map_err(|error| {
-            // A full disk must not keep the half that was written; that it cannot be removed changes nothing.
-            let _ = fs::remove_file(&beside);
-            failed(error)
-        })
+        write().map_err(failed)
     }
 }
 

@@ -127,32 +127,3 @@ async fn outcomes_join_once_also_after_a_restart() {
     let recorded = world.ledger.newest(&["outcomes.recorded"], 9).unwrap();
     assert_eq!(recorded[1].fact.body["ignored"], json!(1));
 }
-
-#[tokio::test]
-async fn zz_speed() {
-    let world = World::deployed().await;
-    for rows in [100, 1000, 10_000] {
-        let b = batch(&tails(0..rows), world.now());
-        for explain in [false, true] {
-            let t = std::time::Instant::now();
-            world.serving.decide_many(&deployment(), &b, "decided_at", explain).await.unwrap();
-            eprintln!(
-                "SPEED rows {rows} explain {explain}: {:.1} us each",
-                t.elapsed().as_secs_f64() * 1e6 / rows as f64
-            );
-        }
-    }
-    let t = std::time::Instant::now();
-    let f = world.serving.flush().await.unwrap();
-    eprintln!("SPEED flush {f:?} {:?}", t.elapsed());
-    for _ in 0..3 {
-        let t = std::time::Instant::now();
-        let d =
-            world.serving.decide(&deployment(), DecideRequest { explain: true, ..request(json!("N7")) }).await.unwrap();
-        eprintln!("SPEED single {:?} compute {} us", t.elapsed(), d.latency_us);
-    }
-    let d = world.decide("N9").await;
-    let t = std::time::Instant::now();
-    world.serving.why(d.id).await.unwrap();
-    eprintln!("SPEED why {:?}", t.elapsed());
-}
