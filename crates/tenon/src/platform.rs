@@ -208,6 +208,8 @@ impl Platform {
         let features = features(&root, &spec, &lake, &catalog, &clock).await?;
         let ingest = Ingest::new(lake.clone(), catalog.clone(), Some(Arc::new(ToFeatures(features.clone()))));
         let models = models(&root, &ledger, &catalog, &features, &clock, &ids)?;
+        // A crash may have left a run open, or a version without its verdicts.
+        models.sweep(&Principal::service("retrain")).await.during("settling what an earlier run left open")?;
         let serving = serving(&root, &ledger, &catalog, &models, &features, &lake, &clock, &ids).await?;
         let watch = watch(&ledger, &catalog, &lake, &models, &clock);
         let subscribers = Arc::new(Subscribers::new(ledger.clone(), subscribers(&models, &serving)));
