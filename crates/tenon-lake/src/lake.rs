@@ -45,6 +45,12 @@ pub struct Lake {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// Plans of one query, by the schema of the rows that it runs over.
+type Planned = Vec<(SchemaRef, Arc<RowsQuery>)>;
+
+/// A set of keys, with the tables' versions that it was read from.
+type ReadKeys = (Vec<(String, u64)>, Arc<KeySet>);
+
 pub(crate) struct Inner {
     root: Url,
     pub ledger: Ledger,
@@ -55,8 +61,9 @@ pub(crate) struct Inner {
     tables: Mutex<HashMap<String, Slot>>,
     rules: Mutex<HashMap<DatasetName, Arc<Rules>>>,
     /// Key sets by reference, with the versions that they were read from.
-    keys: Mutex<HashMap<String, (Vec<(String, u64)>, Arc<KeySet>)>>,
-    pub rows_queries: Mutex<HashMap<(String, String), Vec<(SchemaRef, Arc<RowsQuery>)>>>,
+    keys: Mutex<HashMap<String, ReadKeys>>,
+    /// Planned queries by text and dataset, one for each schema of the rows.
+    pub rows_queries: Mutex<HashMap<(String, String), Planned>>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }

@@ -25,7 +25,7 @@ impl Maker<'_> {
     pub(crate) fn all(&self, policies: &Policies) -> Result<Entities, PolicyError> {
         let specs = self.specs;
         let people: BTreeSet<&String> = specs.pods.values().flat_map(|pod| pod.members.keys()).collect();
-        let people = people.into_iter().map(|name| Principal::person(name));
+        let people = people.into_iter().map(Principal::person);
         let principals = people.chain(BUILT_IN.map(Principal::service));
         let resource = |kind: ResourceKind| move |name: &str| ResourceRef::new(kind, name);
         let datasets = specs.datasets.keys().map(AsRef::as_ref).map(resource(ResourceKind::Dataset));

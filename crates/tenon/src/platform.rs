@@ -349,7 +349,6 @@ fn models(
     Models::open(options).during("opening the models")
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts that serving stands on, each by name")]
 async fn serving(
     root: &Path,
     ledger: &Ledger,

@@ -219,9 +219,9 @@ impl Growth<'_> {
         let missing = &bins[usize::from(MISSING)];
         let whole = all.score(lambda);
         let mut values = Sums::default();
-        for last_left in 0..bins.len() - 1 {
+        for (last_left, sums) in bins[..bins.len() - 1].iter().enumerate() {
             if last_left > 0 {
-                values.add(&bins[last_left]);
+                values.add(sums);
             }
             let sides: &[bool] = if missing.rows > 0 { &[false, true] } else { &[false] };
             for &missing_left in sides {

@@ -17,7 +17,7 @@ fn faults(files: &[(&str, &str)]) -> Vec<String> {
     };
     told.into_iter()
         .map(|fault| {
-            let at = fault.span.map_or("", |span| &map[&fault.file][span]);
+            let at = fault.span.and_then(|span| map.get(&fault.file)?.get(span)).unwrap_or_default();
             let at = at.lines().next().unwrap_or_default();
             let hint = fault.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
             format!("{} [{at}] {}{hint}", fault.file, fault.message)
@@ -27,9 +27,11 @@ fn faults(files: &[(&str, &str)]) -> Vec<String> {
 
 const HEAD: &str = "@id(\"p\")\n@says(\"s\")\n";
 
+/// One of the faults of this policy is the expected one; the engine may add what follows from it.
 #[track_caller]
 fn check(policy: &str, expected: &str) {
-    assert_eq!(faults(&[("p.cedar", &format!("{HEAD}{policy}"))]).join("\n"), expected);
+    let told = faults(&[("p.cedar", &format!("{HEAD}{policy}"))]);
+    assert!(told.iter().any(|fault| fault.starts_with(expected)), "{told:#?}");
 }
 
 #[test]
@@ -56,13 +58,16 @@ fn every_built_in_policy_says_itself() {
 
 #[test]
 fn malformed_cedar() {
-    check("permit (principal, action, resource)", "");
+    check("permit (principal, action, resource)", "p.cedar [] unexpected end of input");
 }
 
 #[test]
 fn a_policy_without_a_name_or_words() {
     let told = faults(&[("a.cedar", "permit (principal, action == Tenon::Action::\"model.read\", resource);")]);
-    assert_eq!(told.join("\n"), "");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    a.cedar [permit (principal, action == Tenon::Action::"model.read", resource);] the policy has no `@id` (write `@id("a-short-name")` before it; refusals name it)
+    a.cedar [permit (principal, action == Tenon::Action::"model.read", resource);] the policy has no `@says` (write `@says("what it means, in plain words")` before it; refusals say it)
+    "#);
 }
 
 #[test]
@@ -70,16 +75,26 @@ fn an_id_is_used_once() {
     let policy = format!("{HEAD}permit (principal, action == Tenon::Action::\"model.read\", resource);");
     let built_in = policy.replace("\"p\"", "\"members-act\"");
     let told = faults(&[("a.cedar", &policy), ("b.cedar", &policy), ("c.cedar", &built_in)]);
-    assert_eq!(told.join("\n"), "");
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    b.cedar [@id("p")] the id `p` is taken by a policy in a.cedar (choose another id)
+    c.cedar [@id("members-act")] the id `members-act` is taken by a policy in (built in) base.cedar (choose another id)
+    "#);
 }
 
 #[test]
 fn words_that_the_schema_does_not_know() {
-    check("permit (principal, action == Tenon::Action::\"model.trian\", resource);", "");
-    check("permit (principal is Tenon::Persn, action == Tenon::Action::\"model.train\", resource);", "");
+    check(
+        "permit (principal, action == Tenon::Action::\"model.trian\", resource);",
+        "p.cedar [Tenon::Action::\"model.trian\"] unrecognized action",
+    );
+    check(
+        "permit (principal is Tenon::Persn, action == Tenon::Action::\"model.train\", resource);",
+        "p.cedar [Tenon::Persn] unrecognized entity type `Tenon::Persn` (did you mean `Tenon::Person`?)",
+    );
     check(
         "forbid (principal, action == Tenon::Action::\"rollout.start\", resource) when { resource.about_peple };",
-        "",
+        "p.cedar [resource.about_peple] attribute `about_peple` on entity type `Tenon::Deployment` not found \
+         (did you mean `about_people`?)",
     );
 }
 
@@ -87,18 +102,25 @@ fn words_that_the_schema_does_not_know() {
 fn an_attribute_that_may_be_absent() {
     check(
         "forbid (principal, action == Tenon::Action::\"model.train\", resource) unless { principal in resource.pod };",
-        "",
+        "p.cedar [resource.pod] unable to guarantee safety of access to optional attribute `pod` on entity type \
+         `Tenon::Model`",
     );
 }
 
 #[test]
 fn a_policy_that_can_never_apply() {
-    check("permit (principal, action == Tenon::Action::\"model.train\", resource is Tenon::Dataset);", "");
+    check(
+        "permit (principal, action == Tenon::Action::\"model.train\", resource is Tenon::Dataset);",
+        "p.cedar [@id(\"p\")] policy is impossible",
+    );
 }
 
 #[test]
 fn a_template() {
-    check("permit (principal == ?principal, action == Tenon::Action::\"model.train\", resource);", "");
+    check(
+        "permit (principal == ?principal, action == Tenon::Action::\"model.train\", resource);",
+        "p.cedar [@id(\"p\")] a policy with `?principal` or `?resource` is a template",
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tenon_core::spec::{SpecFile, SpecSet};
+use tenon_core::spec::{ResourceKind, SpecFile, SpecSet};
 use tenon_policy::{Action, Declared, Policies, Request, Rulebook, Target};
 
 use crate::company::{FRAMEWORK, rulebook, specs, what, who};
@@ -273,11 +273,7 @@ fn a_policy_that_cannot_be_evaluated_refuses() {
 fn strange_names_are_only_names() {
     let rules = rulebook(specs(&[]));
     for name in ["\"", "\\", "a\"; permit(principal, action, resource);", "", "\u{0}", &"x".repeat(10_000)] {
-        let read = Request::new(who(name), Action::CompanyRead, Target::resource(what_kind(), name));
+        let read = Request::new(who(name), Action::CompanyRead, Target::resource(ResourceKind::Model, name));
         assert!(!rules.judge(&read).unwrap().allowed, "{name}");
     }
-}
-
-fn what_kind() -> tenon_core::spec::ResourceKind {
-    tenon_core::spec::ResourceKind::Model
 }

@@ -1,7 +1,7 @@
 //! What came of the quickstart: the closing table.
 
 use serde::Serialize;
-use tenon_core::fact::{DatasetCommitted, TrafficReason};
+use tenon_core::fact::{DatasetCommitted, TrafficReason, Verdict};
 use tenon_core::id::DecisionId;
 use tenon_core::{Digest, Timestamp};
 use tenon_models::VersionRecord;
@@ -132,11 +132,14 @@ impl Closing {
 
     /// Adds a version.
     pub fn version(&mut self, record: &VersionRecord) {
-        let gates = match &record.judged {
-            Some(judged) if judged.approved && judged.failed.is_empty() => "all passed".to_owned(),
-            Some(judged) if judged.approved => format!("waived {}", judged.failed.join(", ")),
-            Some(judged) => format!("failed {}", judged.failed.join(", ")),
-            None => "not judged".to_owned(),
+        let of = |verdict| {
+            let gates = record.gates.iter().filter(move |gate| gate.verdict == verdict);
+            gates.map(|gate| gate.gate.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let gates = match (of(Verdict::Failed), of(Verdict::Waived)) {
+            (failed, _) if !failed.is_empty() => format!("failed {failed}"),
+            (_, waived) if !waived.is_empty() => format!("waived {waived}"),
+            _ => "all passed".to_owned(),
         };
         self.versions.push(VersionLine {
             version: record.registered.version.to_string(),

@@ -149,7 +149,7 @@ impl<'a> Replay<'a> {
             return Ok(());
         }
         let flights = texts(&asked, "flight_id")?;
-        let over_http = |row: usize| (self.decisions as usize + row) % HTTP_EVERY == 0;
+        let over_http = |row: usize| (self.decisions as usize + row).is_multiple_of(HTTP_EVERY);
         let in_bulk: BooleanArray = (0..asked.num_rows()).map(|row| Some(!over_http(row))).collect();
         let bulk = arrow::compute::filter_record_batch(&asked, &in_bulk).during("choosing the callers")?;
         let serving = &self.stage.platform.serving;
