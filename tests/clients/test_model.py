@@ -63,14 +63,14 @@ def infer(server, body):
 
 def test_bad_inference_requests_get_clear_errors(server):
     name = requests.get(f"http://{server}/v2/models/late_arrival", timeout=10).json()["inputs"][0]["name"]
-    good = {"name": name, "shape": [1, 15], "datatype": "FP32", "data": [0.0] * 15}
+    good = {"name": name, "shape": [1, 16], "datatype": "FP32", "data": [0.0] * 16}
     for broken in (
         {**good, "shape": [1, 3], "data": [0.0] * 3},
-        {**good, "data": [0.0] * 14},
+        {**good, "data": [0.0] * 15},
         {**good, "datatype": "INT64"},
         {**good, "name": "nothing"},
-        {**good, "shape": [2**62, 15]},
-        {**good, "data": ["text"] * 15},
+        {**good, "shape": [2**62, 16]},
+        {**good, "data": ["text"] * 16},
     ):
         reply = infer(server, {"inputs": [broken]})
         assert reply.status_code == 400, (broken, reply.status_code, reply.text)

@@ -97,7 +97,7 @@ async fn a_query_over_handed_in_rows_equals_the_one_over_the_table() {
     let company = Company::new().await;
     let rows = flights(&[("a", Some("N1"), Some(20)), ("b", None, Some(30)), ("c", Some("N1"), None)]);
     let landed =
-        company.lake.check(&crate::fixture::name("flights"), &[rows.clone()]).await.unwrap().accepted().clone();
+        company.lake.check(&crate::fixture::name("flights"), std::slice::from_ref(&rows)).await.unwrap().accepted().clone();
     company.committed("flights", "f", rows).await;
     for (sql, row_by_row) in [
         (

@@ -71,7 +71,12 @@ pub async fn apply(context: &Context) -> Result<Answer, Failure> {
 /// # Errors
 /// [`Failure::Refused`]; then nothing has changed.
 pub async fn take_over(ledger: &Ledger, by: &Principal, plan: &Plan, specs: SpecSet) -> Result<(), Failure> {
-    let standing = Catalog::load(ledger).unwrap_or_else(|_| Catalog::fixed(unfounded(&specs)));
+    // Whoever comes first founds the company. That something applied cannot be read must never make it look unfounded.
+    let founded = !tenon_company::applied(ledger).map_err(company_failure)?.is_empty();
+    let standing = match founded {
+        true => Catalog::load(ledger).map_err(company_failure)?,
+        false => Catalog::fixed(unfounded(&specs)),
+    };
     let guard = Guard::new(standing, ledger.clone());
     for change in &plan.changes {
         let mut request = Request::new(by.clone(), Action::CompanyApply, change.resource.clone());

@@ -10,11 +10,12 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use serde_json::{Value, json};
 use tenon_core::fact::TrafficReason;
 use tenon_core::id::DecisionId;
+use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::{DatasetName, Digest, ModelVersionRef, Principal, Span, Timestamp};
 use tenon_ingest::Buffer;
 use tenon_lake::{BatchSource, WriteOutcome};
 use tenon_models::TrainRequest;
-use tenon_policy::Secret;
+use tenon_policy::{Action, Secret, Target};
 use tenon_serve::Outcome;
 
 use super::closing::{Closing, DatasetLine, DriftLine, MoveLine};
@@ -36,6 +37,7 @@ pub async fn replay(stage: &Stage, door: &SocketAddr, steps: &mut Steps, closing
     let hours = ((until - from).as_micros() / HOUR.as_micros()) as u64;
     let step = steps.begin("live traffic", Some(hours));
     let mut replay = Replay::new(stage, door)?;
+    replay.may().await?;
     for hour in 0..hours {
         let start = from + Span::hours(hour as i64);
         let end = start + HOUR;
@@ -131,6 +133,20 @@ impl<'a> Replay<'a> {
         })
     }
 
+    /// Asks the policies once for all that the replay does.
+    async fn may(&self) -> Result<(), Failure> {
+        let platform = &self.stage.platform;
+        for (name, _) in &self.buffers {
+            let dataset = ResourceRef::new(ResourceKind::Dataset, *name);
+            platform.allow(&self.replayer, Action::DatasetWrite, dataset).await?;
+        }
+        for action in [Action::DeploymentDecide, Action::OutcomeRecord] {
+            let deployment = ResourceRef::new(ResourceKind::Deployment, self.stage.deployment.as_str());
+            platform.allow(&self.replayer, action, deployment).await?;
+        }
+        Ok(())
+    }
+
     /// Takes in what becomes known in this hour; features see it at once.
     async fn hear(&mut self, start: Timestamp, end: Timestamp) -> Result<(), Failure> {
         for (name, buffer) in &mut self.buffers {
@@ -222,6 +238,8 @@ impl<'a> Replay<'a> {
             drill_shuffle_seed: Some(13),
         };
         let platform = &self.stage.platform;
+        let target = ResourceRef::new(ResourceKind::Model, self.stage.model.as_str());
+        platform.allow(&self.stage.ana, Action::ModelTrain, target).await?;
         let bad = platform.models.train(&self.stage.ana, request).await.during("training the drill's candidate")?;
         self.waive_all(&bad).await?;
         platform.subscribers.run_until_idle().await.during("letting the subscribers react")?;
@@ -232,6 +250,8 @@ impl<'a> Replay<'a> {
     async fn waive_all(&self, version: &ModelVersionRef) -> Result<(), Failure> {
         let (platform, ana) = (&self.stage.platform, &self.stage.ana);
         let ben = Principal::person("ben");
+        let token = Target::Token { name: "drill".to_owned(), acts_as: ben.clone() };
+        platform.allow(&ben, Action::TokenCreate, token.clone()).await?;
         let secret = Secret::random().during("making a token")?;
         platform.tokens.create(&ben, "drill", ben.clone(), None, &secret).await.during("making a token")?;
         let approver = platform.tokens.authenticate(secret.reveal()).during("reading the token")?;
@@ -240,6 +260,7 @@ impl<'a> Replay<'a> {
         for gate in judged.map(|judged| judged.failed).unwrap_or_default() {
             waive_as(platform, ana, &approver, version, &gate, "drill: the guardrails must catch it").await?;
         }
+        platform.allow(&ben, Action::TokenRevoke, token).await?;
         platform.tokens.revoke(&ben, "drill").await.during("revoking the token")
     }
 

@@ -10,9 +10,11 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use tenon_core::clock::ManualClock;
 use tenon_core::fact::Verdict;
+use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::{DatasetName, Principal, Timestamp};
 use tenon_lake::WriteOutcome;
 use tenon_models::TrainRequest;
+use tenon_policy::Action;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -64,6 +66,8 @@ pub async fn ingest(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> 
     let step = steps.begin("ingest", Some(DATASETS.len() as u64));
     for (done, name) in DATASETS.iter().enumerate() {
         let dataset: DatasetName = name.parse().during("naming the dataset")?;
+        let target = ResourceRef::new(ResourceKind::Dataset, *name);
+        stage.platform.allow(&stage.ana, Action::DatasetWrite, target).await?;
         for file in stage.platform.ingest.files(&stage.ana, &dataset, &stage.folder).await.during("ingesting")? {
             match file.outcome.during("ingesting")? {
                 WriteOutcome::Committed { fact, .. } | WriteOutcome::Already(fact) => {
@@ -100,6 +104,8 @@ pub async fn features(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -
 /// Trains the first version and has the gates judge it.
 pub async fn train(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> Result<(), Failure> {
     let step = steps.begin("train", None);
+    let target = ResourceRef::new(ResourceKind::Model, stage.model.as_str());
+    stage.platform.allow(&stage.ana, Action::ModelTrain, target).await?;
     let request = TrainRequest {
         model: stage.model.clone(),
         cause: format!("asked for by {}", stage.ana),
