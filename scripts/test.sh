@@ -22,6 +22,3 @@ cargo test --release --workspace --locked
 step "tests with real clients"
 python=$(python_with tests/clients/requirements.txt)
 TENON="$target/release/tenon" "$python" -m pytest -q tests/clients
-
-step "dependencies"
-scripts/dependencies.sh

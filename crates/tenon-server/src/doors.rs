@@ -19,6 +19,7 @@ use tenon_policy::{Guard, Tokens};
 use tenon_serve::Serving;
 use tenon_watch::Watch;
 use tokio::net::TcpListener;
+use tower_http::trace::TraceLayer;
 
 use crate::routes;
 
@@ -55,7 +56,7 @@ pub struct Doors {
 
 /// All doors as one service.
 pub fn router(doors: Doors) -> Router {
-    routes::router(doors, routes::all())
+    routes::router(doors, routes::all()).layer(TraceLayer::new_for_http())
 }
 
 /// Answers on a listener until `shutdown` is ready, then answers what is under way and ends.

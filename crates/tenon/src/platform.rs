@@ -103,7 +103,7 @@ impl Company {
     pub fn open(root: &Path, access: Access, clock: Option<Arc<dyn Clock>>) -> Result<Self, Failure> {
         let spec = company_spec(root)?;
         let dir = root.join(&spec.ledger.address);
-        if !dir.join("ledger.sqlite").exists() && !dir.exists() {
+        if !dir.exists() {
             let folder = root.display();
             return Err(Failure::Usage(format!("nothing is applied in {folder} yet\n  hint: run `tenon apply` there")));
         }

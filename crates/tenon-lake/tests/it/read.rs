@@ -96,8 +96,13 @@ async fn errors_name_what_is_there() {
 async fn a_query_over_handed_in_rows_equals_the_one_over_the_table() {
     let company = Company::new().await;
     let rows = flights(&[("a", Some("N1"), Some(20)), ("b", None, Some(30)), ("c", Some("N1"), None)]);
-    let landed =
-        company.lake.check(&crate::fixture::name("flights"), std::slice::from_ref(&rows)).await.unwrap().accepted().clone();
+    let landed = company
+        .lake
+        .check(&crate::fixture::name("flights"), std::slice::from_ref(&rows))
+        .await
+        .unwrap()
+        .accepted()
+        .clone();
     company.committed("flights", "f", rows).await;
     for (sql, row_by_row) in [
         (

@@ -69,7 +69,14 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
         Ok(WriteOutcome::Already(fact)) => {
             ((json!({ "already": fact }), format!("taken before, as version {}", fact.version)), false)
         }
-        Ok(WriteOutcome::Refused(fact)) => ((json!({ "refused": fact }), format!("refused: {}", fact.sentence)), true),
+        Ok(WriteOutcome::Refused(fact)) => {
+            let broken: Vec<String> = fact.reasons.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
+            let text = match broken.is_empty() {
+                true => format!("refused: {}", fact.sentence),
+                false => format!("refused: {}: {}", fact.sentence, broken.join("; ")),
+            };
+            ((json!({ "refused": fact }), text), true)
+        }
         Err(error) => {
             let chain = chain(error);
             ((json!({ "failed": chain }), format!("failed: {chain}")), true)

@@ -37,8 +37,25 @@ fn a_company_is_founded_planned_and_applied_once() {
 #[test]
 fn every_command_shows_an_example() {
     for command in [
-        "quickstart", "init", "plan", "apply", "schema", "ingest", "query", "train", "decide", "rollout", "rollback",
-        "waive", "get", "describe", "history", "export", "reproduce", "why", "serve",
+        "quickstart",
+        "init",
+        "plan",
+        "apply",
+        "schema",
+        "ingest",
+        "query",
+        "train",
+        "decide",
+        "rollout",
+        "rollback",
+        "waive",
+        "get",
+        "describe",
+        "history",
+        "export",
+        "reproduce",
+        "why",
+        "serve",
     ] {
         let help = said(&tenon(Path::new("."), &[command, "--help"]));
         assert!(help.contains("exit 0") && help.contains("Example"), "{command}: {help}");

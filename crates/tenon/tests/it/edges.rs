@@ -26,8 +26,8 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     (
         "server",
         &[
-            "company", "compute", "console", "core", "features", "ingest", "lake", "ledger", "models", "onnx", "policy",
-            "serve", "watch",
+            "company", "compute", "console", "core", "features", "ingest", "lake", "ledger", "models", "onnx",
+            "policy", "serve", "watch",
         ],
     ),
 ];
