@@ -14,7 +14,7 @@ step "build"
 cargo build --release --workspace --locked
 
 step "lints"
-cargo clippy --release --workspace --all-targets --locked -- -D warnings -A clippy::nonminimal_bool -A clippy::unnecessary_fallible_conversions
+cargo clippy --release --workspace --all-targets --locked -- -D warnings
 
 step "tests in Rust"
 cargo test --release --workspace --locked

@@ -94,7 +94,8 @@ pub(crate) fn check_inputs(given: &[Tensor], declared: &[TensorInfo]) -> Result<
         }
         let fits = |(found, dim): (&usize, &Dim)| matches!(dim, Dim::Dynamic(_)) || *dim == Dim::Fixed(*found);
         let ranks_fit = tensor.shape.len() == info.shape.len();
-        if !info.shape.is_empty() && !(ranks_fit && tensor.shape.iter().zip(&info.shape).all(fits)) {
+        let any_shape = info.shape.is_empty();
+        if !(any_shape || ranks_fit && tensor.shape.iter().zip(&info.shape).all(fits)) {
             let (input, found) = (tensor.name.clone(), tensor.shape.clone());
             return Err(InferError::WrongShape { input, expected: extents(info), found });
         }
