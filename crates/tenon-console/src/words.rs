@@ -2,19 +2,7 @@
 
 use maud::{Markup, html};
 use tenon_core::Timestamp;
-
-/// `1,234,567`.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub(crate) use tenon_core::words::count;
 
 /// `12.5%`, with no more decimals than say something.
 pub(crate) fn percent(share: f64) -> String {

@@ -15,6 +15,7 @@ pub mod reference;
 pub mod share;
 pub mod spec;
 pub mod time;
+pub mod words;
 
 pub use clock::Clock;
 pub use digest::Digest;

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use tenon_core::spec::{ColumnType, DatasetSpec, Gate, SpecFault, SpecSet, closest};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use tenon_core::spec::{Gate, SpecFault, SpecSet, closest};
 use tenon_core::{FeatureViewName, ModelName};
+use tenon_lake::contract_schema;
 use tenon_query::point_in_time::{KeyType, Session, schema_of};
 use tenon_query::{QueryError, RowsQuery};
 
@@ -70,7 +71,7 @@ async fn view_faults(
         let hint = "name a dataset whose rows arrive: they feed the view one by one";
         return Ok(vec![SpecFault::at(file, &["dataset"], message).hint(hint)]);
     }
-    let schema = arrow_schema(&dataset.spec);
+    let schema = Arc::new(contract_schema(&dataset.spec.contract));
     let query = match RowsQuery::plan(session, &spec.source, spec.dataset.as_str(), schema).await {
         Ok(query) => query,
         Err(error) => return Ok(vec![source_fault(file, view, &error)]),
@@ -119,7 +120,7 @@ async fn model_faults(session: &Session, specs: &SpecSet, model: &ModelName) -> 
     for (name, dataset) in &specs.datasets {
         match &dataset.spec.source.sql {
             Some(sql) => queries.push((name.as_str().to_owned(), sql.clone())),
-            None => tables.push((name.as_str().to_owned(), arrow_schema(&dataset.spec))),
+            None => tables.push((name.as_str().to_owned(), Arc::new(contract_schema(&dataset.spec.contract)))),
         }
     }
     let schema = match schema_of(session, &spec.observations, &tables, &queries).await {
@@ -230,24 +231,6 @@ fn is_moment(found: &DataType) -> bool {
 
 fn is_label(found: &DataType) -> bool {
     found.is_numeric() || matches!(found, DataType::Boolean | DataType::Null)
-}
-
-/// The columns of a dataset, as its contract declares them.
-fn arrow_schema(dataset: &DatasetSpec) -> SchemaRef {
-    let field = |(name, column): (&String, &tenon_core::spec::Column)| {
-        let data_type = match column.data_type {
-            ColumnType::Boolean => DataType::Boolean,
-            ColumnType::Int32 => DataType::Int32,
-            ColumnType::Int64 => DataType::Int64,
-            ColumnType::Float32 => DataType::Float32,
-            ColumnType::Float64 => DataType::Float64,
-            ColumnType::String => DataType::Utf8,
-            ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            ColumnType::Date => DataType::Date32,
-        };
-        Field::new(name, data_type, column.nullable)
-    };
-    Arc::new(Schema::new(dataset.contract.columns.iter().map(field).collect::<Vec<_>>()))
 }
 
 #[cfg(test)]

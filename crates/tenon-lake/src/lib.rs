@@ -31,7 +31,7 @@ mod read;
 mod store;
 mod table;
 
-pub use contract::{Checked, quarantine_schema};
+pub use contract::{Checked, contract_schema, quarantine_schema};
 pub use digest::rows_digest;
 pub use error::LakeError;
 pub use lake::{BatchSource, Checker, Lake, LakeOptions, WriteOutcome};

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
+pub use tenon_core::words::count;
 
 use crate::args::Output;
 use crate::failure::Failure;
@@ -76,27 +77,4 @@ pub fn table<R: IntoIterator<Item = String>>(header: &[&str], rows: impl IntoIte
 pub fn say(text: impl AsRef<str>) {
     // Nobody to hear it is no failure.
     let _ = writeln!(stderr(), "{}", text.as_ref());
-}
-
-/// A count with thousands set apart: `336,776`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counts_are_set_apart_by_thousands() {
-        assert_eq!([0, 999, 1_000, 336_776, 12_345_678].map(count), ["0", "999", "1,000", "336,776", "12,345,678"]);
-    }
 }

@@ -10,7 +10,8 @@ pub(crate) use broken::Tally;
 pub(crate) use keys::{KeySet, Seen};
 pub(crate) use quarantine::Quarantined;
 pub use quarantine::quarantine_schema;
-pub(crate) use rules::{Rules, contract_schema};
+pub(crate) use rules::Rules;
+pub use rules::contract_schema;
 
 use arrow::record_batch::RecordBatch;
 

@@ -54,8 +54,8 @@ struct ColumnRule {
     pattern: Option<String>,
 }
 
-/// The schema of a dataset's table.
-pub(crate) fn contract_schema(contract: &Contract) -> Schema {
+/// The schema of a dataset's table, as its contract declares it.
+pub fn contract_schema(contract: &Contract) -> Schema {
     let field = |(name, column): (&String, &Column)| Field::new(name, arrow_type(column.data_type), column.nullable);
     Schema::new(contract.columns.iter().map(field).collect::<Vec<_>>())
 }
