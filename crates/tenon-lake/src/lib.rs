@@ -14,6 +14,7 @@
 #[cfg(test)]
 extern crate self as tenon_lake;
 
+mod added;
 mod commit;
 mod contract;
 #[cfg(test)]

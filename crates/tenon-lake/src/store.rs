@@ -62,6 +62,12 @@ impl Store {
         }
     }
 
+    /// A data file's bytes.
+    pub(crate) async fn data(&self, name: &str) -> Result<bytes::Bytes, LakeError> {
+        let read = async { self.log.object_store(None).get(&StorePath::from(name)).await?.bytes().await };
+        read.await.map_err(|error| LakeError::read(&self.table, error.into()))
+    }
+
     /// Removes a data file that no entry names; that it is gone already is fine.
     pub(crate) async fn delete_data(&self, name: &str) -> Result<(), LakeError> {
         match self.log.object_store(None).delete(&StorePath::from(name)).await {

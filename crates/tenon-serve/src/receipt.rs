@@ -273,14 +273,8 @@ impl Inner {
         let sealed = sealed.ok_or_else(|| fault("its batch is not sealed"))?;
         let logged: DecisionsLogged =
             sealed.fact.payload().map_err(|_| fault("the fact that seals its batch cannot be read"))?;
-        let sql = format!(
-            "SELECT * FROM {} WHERE batch = '{batch}' AND decided_at >= {} AND decided_at <= {}",
-            quoted(&table),
-            moment_sql(logged.decided.0),
-            moment_sql(logged.decided.1)
-        );
         let mut rows = Vec::new();
-        for batch in self.read_table(&table, &sql).await? {
+        for batch in self.lake.added(&table, logged.table_version, &[]).await.map_err(ServeError::Lake)? {
             rows.extend(decode(&table, &batch)?);
         }
         rows.sort_by_key(|row| row.id);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use tenon_core::fact::{DecisionsLogged, OutcomesRecorded};
-use tenon_core::id::{DecisionId, OperationId};
-use tenon_core::{AsOf, DeploymentName, Payload, Timestamp};
+use tenon_core::id::DecisionId;
+use tenon_core::{DeploymentName, Payload, Timestamp};
 use tenon_lake::Lake;
 use tenon_ledger::{Ledger, StoredFact};
 
@@ -15,8 +15,6 @@ use crate::error::WatchError;
 
 /// How many facts are read from the ledger in one go.
 const PAGE: usize = 10_000;
-/// How many batches one query names at most.
-const BATCHES: usize = 200;
 
 /// One decision of the window.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,8 +53,8 @@ impl Window {
             next = last.index + 1;
             for stored in &facts {
                 match sealed(stored, deployment, from) {
-                    Some((true, operation)) => decisions.push(operation),
-                    Some((false, operation)) => outcomes.push(operation),
+                    Some(Sealed::Decisions(version)) => decisions.push(version),
+                    Some(Sealed::Outcomes(version)) => outcomes.push(version),
                     None => {}
                 }
             }
@@ -65,16 +63,16 @@ impl Window {
             }
         }
         let table = format!("decisions_{deployment}");
-        for batches in decisions.chunks(BATCHES) {
-            let columns = "decision_id, decided_at, version, probability, features";
-            for batch in read(lake, &table, columns, batches).await? {
+        let columns = ["decision_id", "decided_at", "version", "probability", "features"];
+        for version in decisions {
+            for batch in lake.added(&table, version, &columns).await.map_err(WatchError::Lake)? {
                 let decided = decode(&table, &batch)?;
                 self.rows.extend(decided.into_iter().filter(|(_, decided)| decided.at > from));
             }
         }
         let table = format!("outcomes_{deployment}");
-        for batches in outcomes.chunks(BATCHES) {
-            for batch in read(lake, &table, "decision_id, outcome", batches).await? {
+        for version in outcomes {
+            for batch in lake.added(&table, version, &["decision_id", "outcome"]).await.map_err(WatchError::Lake)? {
                 let rows = Rows { table: &table, batch: &batch };
                 let truths = rows.column("outcome", &DataType::Boolean)?;
                 for (id, outcome) in rows.ids()?.into_iter().zip(truths.as_boolean().iter()) {
@@ -89,29 +87,21 @@ impl Window {
     }
 }
 
-/// The batch that a fact seals, where it may matter to the window: true for decisions, false for outcomes.
-fn sealed(stored: &StoredFact, deployment: &DeploymentName, from: Timestamp) -> Option<(bool, OperationId)> {
-    let operation = stored.fact.operation?;
+/// The version of its table that a fact seals, where it may matter to the window.
+enum Sealed {
+    Decisions(u64),
+    Outcomes(u64),
+}
+
+fn sealed(stored: &StoredFact, deployment: &DeploymentName, from: Timestamp) -> Option<Sealed> {
     if let Ok(logged) = stored.fact.payload::<DecisionsLogged>() {
-        return (logged.deployment == *deployment && logged.decided.1 > from).then_some((true, operation));
+        let matters = logged.deployment == *deployment && logged.decided.1 > from;
+        return matters.then_some(Sealed::Decisions(logged.table_version));
     }
     let recorded = stored.fact.payload::<OutcomesRecorded>().ok()?;
     // What was recorded before the window began is about decisions from before it.
-    (recorded.deployment == *deployment && stored.fact.at > from).then_some((false, operation))
-}
-
-async fn read(
-    lake: &Lake,
-    table: &str,
-    columns: &str,
-    batches: &[OperationId],
-) -> Result<Vec<RecordBatch>, WatchError> {
-    if batches.is_empty() || lake.version(table, AsOf::Latest).await.map_err(WatchError::Lake)?.is_none() {
-        return Ok(Vec::new());
-    }
-    let batches: Vec<String> = batches.iter().map(|batch| format!("'{batch}'")).collect();
-    let sql = format!("SELECT {columns} FROM \"{table}\" WHERE batch IN ({})", batches.join(", "));
-    lake.query(&sql, AsOf::Latest).await.map_err(WatchError::Lake)
+    let matters = recorded.deployment == *deployment && stored.fact.at > from;
+    matters.then_some(Sealed::Outcomes(recorded.table_version))
 }
 
 /// Columns of a stored batch by name, in the types of this program whatever a reader made of them.

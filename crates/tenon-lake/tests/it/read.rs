@@ -41,6 +41,22 @@ async fn the_past_is_read_by_the_facts_moments() {
 }
 
 #[tokio::test]
+async fn a_version_tells_what_it_added() {
+    let mut company = Company::new().await;
+    company.committed("flights", "1", flights(&[("a", None, Some(1)), ("b", None, Some(2))])).await;
+    company.committed("flights", "2", flights(&[("c", None, None)])).await;
+    company.reopen().await;
+    let added = async |version, columns: &[&str]| company.lake.added("flights", version, columns).await;
+    let first = added(0, &[]).await.unwrap();
+    assert_eq!((first.len(), first[0].num_rows()), (1, 2));
+    assert_eq!(first[0].num_columns(), company.lake.schema("flights").await.unwrap().fields().len());
+    let second = added(1, &["id"]).await.unwrap();
+    assert_eq!((second[0].num_columns(), second[0].column(0).as_string::<i32>().value(0)), (1, "c"));
+    let late = added(2, &[]).await.unwrap_err();
+    assert_eq!(late.to_string(), "`flights` has no version 2: the newest is 1");
+}
+
+#[tokio::test]
 async fn views_open_up_and_cycles_are_told() {
     let views = [
         ("late", "SELECT id, tailnum FROM flights WHERE delay > 15"),

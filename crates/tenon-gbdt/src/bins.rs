@@ -3,20 +3,20 @@
 use rayon::prelude::*;
 
 /// The bin of a missing value.
-pub(super) const MISSING: u8 = 0;
+pub(crate) const MISSING: u8 = 0;
 /// The most bins of values a feature can have, beside the one of missing values.
 const MOST: usize = 254;
 
 /// One feature, binned.
-pub(super) struct Column {
+pub(crate) struct Column {
     /// The bin of each row: [`MISSING`], or 1 for values below `cuts[0]`, 2 for those from it and below `cuts[1]`, …
-    pub(super) bins: Vec<u8>,
+    pub(crate) bins: Vec<u8>,
     /// Strictly increasing; every value of a bin is below the cut at its end and at or above the one before.
-    pub(super) cuts: Vec<f32>,
+    pub(crate) cuts: Vec<f32>,
 }
 
 /// Bins the features of row-major `rows`, `[rows, features]`, NaN missing. Infinite values are refused before.
-pub(super) fn bin(rows: &[f32], features: usize) -> Vec<Column> {
+pub(crate) fn bin(rows: &[f32], features: usize) -> Vec<Column> {
     (0..features).into_par_iter().map(|feature| Column::of(rows, features, feature)).collect()
 }
 

@@ -1,13 +1,11 @@
 //! How a version is made. One function is the seam: [`fit`] matches on the declared trainer.
 
-mod bins;
-mod gbdt;
-mod grow;
-
 use tenon_core::spec::Trainer;
+use tenon_gbdt::{Boosted, Settings, boost};
 use tenon_onnx::TreeEnsemble;
 
 use crate::ModelError;
+use crate::random::Random;
 use crate::table::Table;
 
 /// Fits what is declared to the learning rows of a table. The same rows, trainer and seed give the same trees.
@@ -24,11 +22,16 @@ pub(crate) fn fit(trainer: &Trainer, table: &Table) -> Result<TreeEnsemble, Mode
     }
     match trainer {
         Trainer::Gbdt { budget, trees, seed } => {
-            let settings = gbdt::Settings::new(*budget, *trees, *seed, rows.labels.len());
-            let boosted = gbdt::boost(rows.values, table.features.len(), rows.labels, &settings);
+            let boosted = boosted(table, &Settings::new(*budget, *trees, rows.labels.len()), *seed);
             Ok(TreeEnsemble::binary_classifier(&boosted.trees, boosted.base, table.features.len())?)
         }
     }
+}
+
+fn boosted(table: &Table, settings: &Settings, seed: u64) -> Boosted {
+    let rows = table.learning();
+    let mut random = Random::new("gbdt", seed);
+    boost(rows.values, table.features.len(), rows.labels, settings, |bound, count| random.sample(bound, count))
 }
 
 #[cfg(test)]
@@ -50,8 +53,7 @@ mod tests {
     fn the_artifact_says_what_training_saw() {
         let table = synthetic(4_000, 1);
         let rows = table.learning();
-        let settings = gbdt::Settings::new(0.3, None, 7, rows.labels.len());
-        let boosted = gbdt::boost(rows.values, 3, rows.labels, &settings);
+        let boosted = boosted(&table, &Settings::new(0.3, None, rows.labels.len()), 7);
         let model = Model::load(&bytes(&TRAINER, &table)).unwrap();
         let margins = model.ensemble().unwrap().margins(rows.values, 3).unwrap();
         assert_eq!(margins.len(), boosted.margins.len());

@@ -6,21 +6,21 @@
 use rayon::prelude::*;
 use tenon_onnx::{Node, Tree};
 
-use super::bins::{Column, MISSING};
+use crate::bins::{Column, MISSING};
 
 /// What keeps a tree from learning the rows by heart.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// The most leaves.
-    pub(super) leaves: usize,
+    pub(crate) leaves: usize,
     /// The most splits between the root and a leaf.
-    pub(super) depth: u32,
+    pub(crate) depth: u32,
     /// The fewest rows of a leaf.
-    pub(super) rows: u32,
+    pub(crate) rows: u32,
     /// Added to the second derivatives' sum of a leaf, which draws its value towards 0.
-    pub(super) lambda: f64,
+    pub(crate) lambda: f64,
     /// A leaf's value is this part of the best step.
-    pub(super) step: f64,
+    pub(crate) step: f64,
 }
 
 /// Sums over the rows of one bin, or of several.
@@ -78,7 +78,7 @@ struct Leaf {
 ///
 /// # Shapes
 /// `gradients`, `hessians`, `margins`: one a row of the columns. `features`: those that this tree may ask for.
-pub(super) fn grow(
+pub(crate) fn grow(
     columns: &[Column],
     features: &[usize],
     order: &mut [u32],
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn missing_values_alone_can_be_split_off() {
         let values = [f32::NAN, 1.0, f32::NAN, 2.0, f32::NAN, 1.5, 1.0, f32::NAN];
-        let columns = super::super::bins::bin(&values, 1);
+        let columns = crate::bins::bin(&values, 1);
         let gradients: Vec<f32> = values.iter().map(|v| if v.is_nan() { -1.0 } else { 1.0 }).collect();
         let limits = Limits { leaves: 2, depth: 4, rows: 1, lambda: 0.0, step: 1.0 };
         let mut order: Vec<u32> = (0..8).collect();

@@ -7,50 +7,60 @@
 use rayon::prelude::*;
 use tenon_onnx::Tree;
 
-use super::bins::bin;
-use super::grow::{Limits, grow};
-use crate::random::Random;
+use crate::bins::bin;
+use crate::grow::{Limits, grow};
 
 /// The settings, all derived from the declared budget and the number of rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Settings {
-    pub(super) trees: usize,
+pub struct Settings {
+    /// How many trees.
+    pub trees: usize,
     /// The part of each tree's best step that is taken.
-    pub(super) step: f64,
-    pub(super) leaves: usize,
+    pub step: f64,
+    /// The most leaves of a tree.
+    pub leaves: usize,
     /// The fewest rows of a leaf.
-    pub(super) leaf_rows: u32,
+    pub leaf_rows: u32,
     /// The part of the rows that each tree sees.
-    pub(super) row_share: f64,
+    pub row_share: f64,
     /// The part of the features that each tree may ask for.
-    pub(super) feature_share: f64,
-    pub(super) seed: u64,
+    pub feature_share: f64,
 }
 
 impl Settings {
     /// More budget makes more trees of smaller steps; their product stays the same.
-    pub(super) fn new(budget: f32, most_trees: Option<u32>, seed: u64, rows: usize) -> Self {
+    pub fn new(budget: f32, most_trees: Option<u32>, rows: usize) -> Self {
         let budget = f64::from(budget).clamp(0.02, 10.0);
         let trees = (200.0 * budget).ceil().max(1.0);
         let step = (6.0 / trees).min(0.3);
         let trees = (trees as usize).min(most_trees.map_or(usize::MAX, |most| most.max(1) as usize));
         // A leaf speaks for at least one row in a thousand: rows of one day are alike, and fewer would be its echo.
         let leaf_rows = (rows / 1_000).clamp(10, 200) as u32;
-        Self { trees, step, leaves: 31, leaf_rows, row_share: 0.7, feature_share: 0.8, seed }
+        Self { trees, step, leaves: 31, leaf_rows, row_share: 0.7, feature_share: 0.8 }
     }
 }
 
 /// Trees and what they start from: log-odds of 1.
-pub(super) struct Boosted {
-    pub(super) trees: Vec<Tree>,
-    pub(super) base: f64,
+#[derive(Debug)]
+pub struct Boosted {
+    /// What is added up.
+    pub trees: Vec<Tree>,
+    /// What the sum starts from.
+    pub base: f64,
     /// The margin of each learning row, as training saw it.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the tests compare it with the artifact"))]
-    pub(super) margins: Vec<f64>,
+    pub margins: Vec<f64>,
 }
 
-/// Boosts trees on row-major `rows`, `[rows, features]`, NaN missing, against `labels`, `[rows]`, with both classes.
-pub(super) fn boost(rows: &[f32], features: usize, labels: &[bool], settings: &Settings) -> Boosted {
+/// Boosts trees on row-major `rows`, `[rows, features]`, NaN missing and nothing infinite, against `labels`, `[rows]`, with
+/// both classes. `draw(bound, count)` chooses `count` of the numbers below `bound`, ascending: which rows and features a
+/// tree sees.
+pub fn boost(
+    rows: &[f32],
+    features: usize,
+    labels: &[bool],
+    settings: &Settings,
+    mut draw: impl FnMut(usize, usize) -> Vec<usize>,
+) -> Boosted {
     let columns = bin(rows, features);
     let positives = labels.iter().filter(|label| **label).count() as f64;
     let base = f64::from((positives / (labels.len() as f64 - positives)).ln() as f32);
@@ -58,7 +68,6 @@ pub(super) fn boost(rows: &[f32], features: usize, labels: &[bool], settings: &S
     let (mut gradients, mut hessians) = (vec![0.0_f32; labels.len()], vec![0.0_f32; labels.len()]);
     let limits =
         Limits { leaves: settings.leaves, depth: 12, rows: settings.leaf_rows, lambda: 1.0, step: settings.step };
-    let mut random = Random::new("gbdt", settings.seed);
     let share = |of: usize, part: f64| ((of as f64 * part).ceil() as usize).clamp(1, of);
     let mut trees = Vec::with_capacity(settings.trees);
     for _ in 0..settings.trees {
@@ -69,8 +78,8 @@ pub(super) fn boost(rows: &[f32], features: usize, labels: &[bool], settings: &S
                 *hessian = (probability * (1.0 - probability)) as f32;
             },
         );
-        let used = random.sample(features, share(features, settings.feature_share));
-        let sampled = random.sample(labels.len(), share(labels.len(), settings.row_share));
+        let used = draw(features, share(features, settings.feature_share));
+        let sampled = draw(labels.len(), share(labels.len(), settings.row_share));
         let mut order: Vec<u32> = sampled.into_iter().map(|row| row as u32).collect();
         let tree = grow(&columns, &used, &mut order, &gradients, &hessians, limits);
         margins.par_iter_mut().enumerate().for_each(|(row, margin)| {
