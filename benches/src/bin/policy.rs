@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tenon_benches::{Fault, Figure, Report};
+use tenon_benches::{Fault, Figure, Report, fault};
 use tenon_core::Principal;
 use tenon_core::spec::{ResourceKind, SpecFile, SpecSet};
 use tenon_policy::{Action, Policies, Request, Rulebook, Target};
@@ -17,7 +17,7 @@ fn main() -> Result<(), Fault> {
     let mut report = Report::of("policy");
     let specs = Arc::new(SpecSet::read(&company())?);
     let start = Instant::now();
-    let policies = Arc::new(Policies::parse(&specs.policies)?);
+    let policies = Arc::new(Policies::parse(&specs.policies).map_err(|faults| fault(format!("{faults:?}")))?);
     report.add(Figure::cost("parse and validate the policies", start.elapsed().as_secs_f64() * 1e3, "ms"));
     let start = Instant::now();
     let rules = Rulebook::new(specs, policies)?;
