@@ -213,25 +213,3 @@ async fn a_reset_replaces_everything_but_rows_ahead() {
     assert_eq!(view.dump(), fresh.dump());
     assert_eq!(view.log().applied, Some(5));
 }
-
-#[tokio::test]
-#[ignore = "measures time"]
-#[allow(clippy::print_stdout)]
-async fn reads_take_microseconds() {
-    let views = [view().await];
-    let rows: Vec<(String, i64)> = (0..200_000).map(|row| (format!("N{}", row % 3000), row / 3000)).collect();
-    let rows: Vec<_> = rows.iter().map(|(tail, at)| (tail.as_str(), *at, *at, *at as f64)).collect();
-    let start = std::time::Instant::now();
-    feed(&views[0], &flights(&rows), 1).await;
-    println!("200,000 rows fed in {:?}", start.elapsed());
-    let entities: Vec<_> = (0..3000).map(|tail| json!({ "tailnum": format!("N{tail}") })).collect();
-    let at = Timestamp::from_micros(66 * HOUR);
-    let start = std::time::Instant::now();
-    let reads = 1_000_000;
-    let mut found = 0;
-    for read in 0..reads {
-        let row = one(&views, entities[read % 3000].as_object().unwrap(), at).unwrap();
-        found += usize::from(row.values[0].is_some());
-    }
-    println!("{reads} reads, {found} found: {:?} each", start.elapsed() / reads as u32);
-}

@@ -31,6 +31,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
             "policy", "serve", "watch",
         ],
     ),
+    ("benches", &["company", "core", "features", "lake", "ledger", "onnx", "policy", "query"]),
 ];
 
 /// The only crates that may name the engines.

@@ -1,0 +1,157 @@
+//! One decision end to end over HTTP, at 500 requests a second, against `tenon serve`.
+//!
+//! The load is an open loop: requests start on a fixed schedule, whether or not earlier ones have returned, and a latency
+//! counts from the moment of the schedule to the last byte of the answer, so that a stall is felt by everybody who would
+//! have waited in it. Connections are kept alive. The server and its load share the machine.
+//!
+//! `decide FOLDER` takes a company that the quickstart made, and adds decisions to it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tenon_benches::{Fault, Figure, Report, fault, quantile, tenon};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+const A_SECOND: u32 = 500;
+const WARM_UP: Duration = Duration::from_secs(10);
+const MEASURED: Duration = Duration::from_secs(30);
+/// The newest flights of the schedule: each request asks about another one.
+const ENTITIES: &str =
+    "SELECT flight_id, tailnum, origin, carrier, dest FROM schedule ORDER BY published_at DESC, flight_id LIMIT 5000";
+
+#[tokio::main]
+async fn main() -> Result<(), Fault> {
+    let folder = std::env::args_os().nth(1).ok_or_else(|| fault("usage: decide FOLDER"))?;
+    let mut report = Report::of("decide");
+    let entities = entities(Path::new(&folder))?;
+    let server = Server::start(Path::new(&folder))?;
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+    for (explain, how) in [(false, "plain"), (true, "explained")] {
+        let bodies = entities.iter().map(|entities| json!({ "entities": entities, "explain": explain }).to_string());
+        let caller =
+            Caller { client: client.clone(), url: server.url.clone(), bodies: bodies.collect::<Vec<_>>().into() };
+        report.add(Figure::speed(format!("{how}: features known"), caller.known().await? * 100.0, "%"));
+        caller.load(WARM_UP).await?;
+        let latencies = caller.load(MEASURED).await?;
+        let figure =
+            |name: &str, share| Figure::cost(format!("{how}: {name}"), quantile(&latencies, share) * 1e3, "ms");
+        report.add(figure("median", 0.5));
+        report.add(figure("p99", 0.99).target(5.0));
+        report.add(figure("p99.9", 0.999));
+        report.add(figure("slowest", 1.0));
+        report.add(Figure::speed(format!("{how}: requests"), latencies.len() as f64, ""));
+    }
+    report.tell()
+}
+
+fn entities(folder: &Path) -> Result<Vec<Value>, Fault> {
+    let mut command = Command::new(tenon()?);
+    command.arg("--dir").arg(folder).args(["--output", "json", "query", ENTITIES, "--limit", "5000"]);
+    let done = command.stderr(Stdio::inherit()).output()?;
+    let rows: Vec<Value> = serde_json::from_slice(&done.stdout)?;
+    // A null is left out of a row of JSON, and a request must name every key.
+    let whole = |row: &Value| {
+        let keys = ["flight_id", "tailnum", "origin", "carrier", "dest"];
+        json!(keys.map(|key| (key.to_owned(), row[key].clone())).into_iter().collect::<serde_json::Map<_, _>>())
+    };
+    if rows.is_empty() { Err(fault("the company has no schedule")) } else { Ok(rows.iter().map(whole).collect()) }
+}
+
+/// A caller, of many connections.
+#[derive(Clone)]
+struct Caller {
+    client: reqwest::Client,
+    url: String,
+    bodies: Arc<[String]>,
+}
+
+impl Caller {
+    /// Calls at a fixed rate for so long; the latencies in seconds. Any answer but a decision is a fault.
+    async fn load(&self, length: Duration) -> Result<Vec<f64>, Fault> {
+        let (caller, handle) = (self.clone(), Handle::current());
+        // The schedule is kept by a thread of its own: the runtime's timers count whole milliseconds.
+        let started = tokio::task::spawn_blocking(move || caller.keep_schedule(length, &handle)).await?;
+        let mut latencies = Vec::with_capacity(started.len());
+        for answered in started {
+            latencies.push(answered.await??);
+        }
+        Ok(latencies)
+    }
+
+    fn keep_schedule(self, length: Duration, handle: &Handle) -> Vec<JoinHandle<Result<f64, Fault>>> {
+        let start = Instant::now() + Duration::from_millis(10);
+        let requests = (length.as_secs_f64() * f64::from(A_SECOND)) as u32;
+        let ask = |number: u32| {
+            let due = start + Duration::from_secs(1) * number / A_SECOND;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let caller = self.clone();
+            handle.spawn(async move {
+                caller.ask(number as usize).await?;
+                Ok(due.elapsed().as_secs_f64())
+            })
+        };
+        (0..requests).map(ask).collect()
+    }
+
+    async fn ask(&self, number: usize) -> Result<Vec<u8>, Fault> {
+        let body = self.bodies[number % self.bodies.len()].clone();
+        let reply = self.client.post(&self.url).header("content-type", "application/json").body(body).send().await?;
+        let status = reply.status();
+        let bytes = reply.bytes().await?;
+        match status.is_success() {
+            true => Ok(bytes.to_vec()),
+            false => Err(fault(format!("the server answered {status}: {}", String::from_utf8_lossy(&bytes)))),
+        }
+    }
+
+    /// The share of features that were known to the first thousand requests: a load of strangers would be too easy.
+    async fn known(&self) -> Result<f64, Fault> {
+        let (mut known, mut all) = (0, 0);
+        for number in 0..1000 {
+            let decision: Value = serde_json::from_slice(&self.ask(number).await?)?;
+            let features = decision["features"].as_array().ok_or_else(|| fault("a decision without features"))?;
+            known += features.iter().filter(|feature| feature["status"] == "known").count();
+            all += features.len();
+        }
+        Ok(f64::from(u32::try_from(known)?) / f64::from(u32::try_from(all)?))
+    }
+}
+
+/// A server that runs until it is dropped.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Result<Self, Fault> {
+        let mut command = Command::new(tenon()?);
+        command.arg("--dir").arg(folder).args(["--output", "json", "serve", "--listen", "127.0.0.1:0"]);
+        let mut process = command.stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        if let Some(out) = process.stdout.take() {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        let mut server = Self { process, url: String::new() };
+        let ready: Value = serde_json::from_str(&line).map_err(|_| fault(format!("the server said {line:?}")))?;
+        let address = ready["address"].as_str().ok_or_else(|| fault(format!("the server said {line:?}")))?;
+        server.url = format!("{address}/decide/late_arrival");
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Asked to end, as a service manager asks; killed where that cannot be said.
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            let _ = self.process.kill();
+        }
+        let _ = self.process.wait();
+    }
+}
