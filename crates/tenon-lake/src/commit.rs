@@ -67,18 +67,20 @@ impl Lake {
         let contract = Arc::new(crate::contract::contract_schema(&resource.spec.contract));
 
         let (accepted, set_aside) = pieces(dataset, source, checked, now)?;
-        let work = move || {
-            let encode_both = || {
-                let accepted_files = Files::encode(operation, Arc::clone(&contract), &accepted)?;
-                let set_aside = Files::encode(operation, quarantine_schema(), &set_aside)?;
-                Ok::<_, parquet::errors::ParquetError>((accepted_files, set_aside))
-            };
-            let (files, digest) = rayon::join(encode_both, || rows_digest(&contract, &accepted));
-            (files, digest, accepted)
+        let unique = if let [one] = &resource.spec.contract.key[..] { vec![one.clone()] } else { Vec::new() };
+        let columns = Arc::clone(&contract);
+        let encode = move || {
+            let encode_accepted = || Files::encode(operation, columns, &accepted, &unique);
+            let encode_set_aside = || Files::encode(operation, quarantine_schema(), &set_aside, &[]);
+            let (files, set_aside) = rayon::join(encode_accepted, encode_set_aside);
+            Ok::<_, parquet::errors::ParquetError>((files?, set_aside?, accepted))
         };
-        let (files, rows_digest, accepted) =
-            tokio::task::spawn_blocking(work).await.map_err(|error| LakeError::Interrupted(error.to_string()))?;
-        let (files, set_aside) = files.map_err(|error| LakeError::written(dataset.as_str(), error))?;
+        let interrupted = |error: tokio::task::JoinError| LakeError::Interrupted(error.to_string());
+        let encoded = tokio::task::spawn_blocking(encode).await.map_err(interrupted)?;
+        let (files, set_aside, accepted) = encoded.map_err(|error| LakeError::written(dataset.as_str(), error))?;
+        // Hashed while the files are on their way to the disk.
+        let rows = accepted.clone();
+        let rows_digest = tokio::task::spawn_blocking(move || rows_digest(&contract, &rows));
 
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
@@ -87,9 +89,12 @@ impl Lake {
             return Ok(WriteOutcome::Already(sealed));
         }
         let schema = table_schema(dataset, head.schema.as_ref(), &files.schema)?;
-        let change = files.store(&table, schema).await?;
         let set_aside_schema = quarantine_head.schema.is_none().then(quarantine_schema);
-        let set_aside = set_aside.store(&quarantine, set_aside_schema).await?;
+        let stored = tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema));
+        let (change, set_aside) = match stored {
+            (Ok(change), Ok(set_aside)) => (change, set_aside),
+            (change, set_aside) => return Err(both_or_none((&table, change), (&quarantine, set_aside)).await),
+        };
         self.reached(Step::Encoded)?;
 
         let mut fact = DatasetCommitted {
@@ -98,7 +103,7 @@ impl Lake {
             quarantine_version: None,
             source: source.name.clone(),
             source_digest: source.digest,
-            rows_digest,
+            rows_digest: rows_digest.await.map_err(interrupted)?,
             rows_in: tally.rows_in,
             accepted: tally.accepted(),
             quarantined: tally.quarantined,
@@ -158,7 +163,7 @@ impl Lake {
             let rows = rows.into_iter().map(|batch| stored(&batch).map_err(|error| misfit(error.to_string())));
             let rows = rows.collect::<Result<Vec<_>, _>>()?;
             let schema = rows.first().map(RecordBatch::schema).ok_or_else(|| misfit("there are none".to_owned()))?;
-            Files::encode(operation, schema, &rows).map_err(|error| misfit(error.to_string()))
+            Files::encode(operation, schema, &rows, &[]).map_err(|error| misfit(error.to_string()))
         };
         let files =
             tokio::task::spawn_blocking(work).await.map_err(|error| LakeError::Interrupted(error.to_string()))??;
@@ -346,11 +351,12 @@ impl Files {
         operation: OperationId,
         schema: SchemaRef,
         rows: &[RecordBatch],
+        unique: &[String],
     ) -> Result<Self, parquet::errors::ParquetError> {
         let name = |(at, Encoded { bytes, stats }): (usize, Encoded)| {
-            (DataFile { path: format!("part-{at:05}-{operation}.zstd.parquet"), bytes: bytes.len(), stats }, bytes)
+            (DataFile { path: format!("part-{at:05}-{operation}.snappy.parquet"), bytes: bytes.len(), stats }, bytes)
         };
-        let files = encode(&schema, rows)?.into_iter().enumerate().map(name).collect();
+        let files = encode(&schema, rows, unique)?.into_iter().enumerate().map(name).collect();
         Ok(Self { schema, files })
     }
 
@@ -360,15 +366,34 @@ impl Files {
         let mut added = Vec::with_capacity(self.files.len());
         for (file, bytes) in self.files {
             if let Err(error) = table.store().put_data(&file.path, bytes).await {
-                for file in &added {
-                    let DataFile { path, .. } = file;
-                    table.store().delete_data(path).await.ok();
-                }
+                discard(table, &added).await;
                 return Err(error);
             }
             added.push(file);
         }
         Ok(Change { added, removed: Vec::new(), schema })
+    }
+}
+
+/// Takes back what was stored of two changes of which one failed, and returns why.
+async fn both_or_none(
+    (table, change): (&Table, Result<Change, LakeError>),
+    (quarantine, set_aside): (&Table, Result<Change, LakeError>),
+) -> LakeError {
+    let mut failed = None;
+    for (table, stored) in [(quarantine, set_aside), (table, change)] {
+        match stored {
+            Ok(stored) => discard(table, &stored.added).await,
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.unwrap_or_else(|| LakeError::Interrupted("a file was not stored".to_owned()))
+}
+
+/// Removes files that no log names.
+async fn discard(table: &Table, files: &[DataFile]) {
+    for DataFile { path, .. } in files {
+        table.store().delete_data(path).await.ok();
     }
 }
 

@@ -173,9 +173,9 @@ impl Lake {
         let part = Path::new(&part);
         let write = async {
             let file = fs::File::create(part).map_err(|error| failed(error.into()))?;
-            let properties = properties(&rows.schema());
+            let properties = Some(properties().build());
             let mut writer =
-                ArrowWriter::try_new(file, rows.schema(), Some(properties)).map_err(|error| failed(error.into()))?;
+                ArrowWriter::try_new(file, rows.schema(), properties).map_err(|error| failed(error.into()))?;
             let mut written = 0;
             while let Some(batch) = rows.next().await {
                 let batch = batch.map_err(QueryError::from)?;

@@ -93,7 +93,12 @@ impl Store {
         };
         self.blocking(move || {
             let log = folder.join("_delta_log");
-            fs::create_dir_all(&log)?;
+            if !log.exists() {
+                fs::create_dir_all(&log)?;
+                folder.parent().map_or(Ok(()), sync_folder)?;
+            }
+            // The data files' names must be on the disk before the entry that names them is.
+            sync_folder(&folder)?;
             let staged = log.join(format!("_{operation}.json.tmp"));
             write_synced(&staged, &bytes)?;
             let linked = fs::hard_link(&staged, log.join(format!("{version:020}.json")));
@@ -105,7 +110,6 @@ impl Store {
                 Err(error) => return Err(error),
             }
             sync_folder(&log)?;
-            sync_folder(&folder)?;
             Ok(true)
         })
         .await

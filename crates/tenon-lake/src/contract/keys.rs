@@ -10,6 +10,10 @@ use arrow::error::ArrowError;
 use datafusion::common::hash_map::Entry;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::{HashMap, HashSet};
+use rayon::prelude::*;
+
+/// Rows that one thread hashes at a time.
+const ROWS_A_CHUNK: usize = 32_768;
 
 /// A set of values of one column.
 #[derive(Debug)]
@@ -75,7 +79,7 @@ pub(crate) struct Seen {
     /// The key columns of each piece.
     pieces: Vec<Vec<ArrayRef>>,
     /// The row that holds a key, by the key's hash. Keys of the same hash stand at the numbers that follow it.
-    places: HashMap<u64, (usize, usize)>,
+    places: HashMap<u64, (u32, u32)>,
 }
 
 impl Seen {
@@ -89,8 +93,7 @@ impl Seen {
         let piece = self.pieces.len();
         self.pieces.push(key.iter().map(|at| Arc::clone(rows.column(*at))).collect());
         let columns = &self.pieces[piece];
-        let mut hashes = vec![0; rows.num_rows()];
-        create_hashes(columns, &RandomState::with_seed(0), &mut hashes)?;
+        let hashes = hashes(columns, rows.num_rows())?;
         self.places.reserve(rows.num_rows());
         // Comparing is for keys of equal hash only: with few repeated keys there is next to nothing to compare.
         let mut comparators: HashMap<usize, Vec<DynComparator>> = HashMap::new();
@@ -100,23 +103,36 @@ impl Seen {
                 continue;
             }
             let mut at = hash;
-            while let Some((holding, holder)) = self.places.get(&at) {
-                let same = match comparators.entry(*holding) {
+            while let Some(&(holding, holder)) = self.places.get(&at) {
+                let (holding, holder) = (holding as usize, holder as usize);
+                let same = match comparators.entry(holding) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(comparing(&self.pieces[*holding], columns)?),
+                    Entry::Vacant(new) => new.insert(comparing(&self.pieces[holding], columns)?),
                 };
-                if same.iter().all(|compare| compare(*holder, row).is_eq()) {
+                if same.iter().all(|compare| compare(holder, row).is_eq()) {
                     repeated[row] = true;
                     break;
                 }
                 at = at.wrapping_add(1);
             }
             if !repeated[row] {
-                self.places.insert(at, (piece, row));
+                self.places.insert(at, (piece as u32, row as u32));
             }
         }
         Ok(repeated.into())
     }
+}
+
+/// The hash of each row's key.
+fn hashes(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>, ArrowError> {
+    let mut hashes = vec![0; rows];
+    let hash = |(chunk, hashes): (usize, &mut [u64])| {
+        let part = |column: &ArrayRef| column.slice(chunk * ROWS_A_CHUNK, hashes.len());
+        let columns: Vec<ArrayRef> = columns.iter().map(part).collect();
+        create_hashes(&columns, &RandomState::with_seed(0), hashes).map(drop)
+    };
+    hashes.par_chunks_mut(ROWS_A_CHUNK).enumerate().try_for_each(hash)?;
+    Ok(hashes)
 }
 
 fn comparing(left: &[ArrayRef], right: &[ArrayRef]) -> Result<Vec<DynComparator>, ArrowError> {

@@ -7,7 +7,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::aggregate::{max, min};
 use arrow::compute::kernels::cmp::{gt, lt};
 use arrow::compute::kernels::regexp::regexp_is_match_scalar;
-use arrow::compute::{cast, filter_record_batch, or};
+use arrow::compute::{FilterBuilder, cast, or};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use datafusion::common::HashMap;
@@ -166,11 +166,11 @@ impl Rules {
         broken: &[Broken],
         out: Option<BooleanBuffer>,
     ) -> Result<Checked, ArrowError> {
-        let accepted = match &out {
-            None => table,
-            Some(out) => filter_record_batch(&table, &BooleanArray::new(!out, None))?,
+        let (kept, quarantined) = match &out {
+            None => (Ok(table), Ok(None)),
+            Some(out) => rayon::join(|| without(&table, out), || quarantine_rows(rows, broken, out).map(Some)),
         };
-        let accepted = RecordBatch::try_new(Arc::clone(&self.schema), accepted.columns().to_vec())?;
+        let accepted = RecordBatch::try_new(Arc::clone(&self.schema), kept?.columns().to_vec())?;
         let of = |severity: Severity| {
             broken.iter().filter(move |rule| rule.severity == severity).map(Broken::reason).collect()
         };
@@ -182,8 +182,7 @@ impl Rules {
             refusals: of(Severity::Refuse),
             events: self.events(&accepted)?,
         };
-        let quarantined = out.map(|out| quarantine_rows(rows, broken, &out)).transpose()?;
-        Ok(Checked { accepted, quarantined, tally, refusal: None })
+        Ok(Checked { accepted, quarantined: quarantined?, tally, refusal: None })
     }
 
     fn refused(&self, rows: &RecordBatch, sentence: String) -> Checked {
@@ -346,6 +345,17 @@ fn outside(numbers: &Float64Array, low: f64, high: f64) -> Result<BooleanBuffer,
     }
     let (low, high) = (Float64Array::new_scalar(low), Float64Array::new_scalar(high));
     Ok(is_true(&or(&lt(numbers, &low)?, &gt(numbers, &high)?)?))
+}
+
+/// The rows that are not set in `out`.
+fn without(rows: &RecordBatch, out: &BooleanBuffer) -> Result<RecordBatch, ArrowError> {
+    let kept = FilterBuilder::new(&BooleanArray::new(!out, None)).optimize().build();
+    let columns: Vec<Result<ArrayRef, ArrowError>> = if rows.num_rows() < ROWS_IN_PARALLEL {
+        rows.columns().iter().map(|column| kept.filter(column)).collect()
+    } else {
+        rows.columns().par_iter().with_max_len(1).map(|column| kept.filter(column)).collect()
+    };
+    RecordBatch::try_new(rows.schema(), columns.into_iter().collect::<Result<_, _>>()?)
 }
 
 /// Set where rows break a rule that keeps them from landing.
