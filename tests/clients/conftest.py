@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,24 @@ class Company:
 
     def table(self, dataset: str) -> str:
         return str(self.folder / ".tenon" / "lake" / dataset)
+
+
+@contextmanager
+def serving(folder: Path, **how):
+    """A server on the folder: its address and its process."""
+    process = subprocess.Popen(
+        [TENON, "--dir", str(folder), "serve", "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True, **how
+    )
+    try:
+        line = process.stdout.readline()
+        found = re.search(r"http://(\S+)", line)
+        assert found, f"the server said {line!r}"
+        yield found.group(1), process
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -62,14 +81,5 @@ def server(made: Company, tmp_path_factory):
     """The address of a server on a copy of the company."""
     folder = tmp_path_factory.mktemp("served") / "acme"
     shutil.copytree(made.folder, folder)
-    process = subprocess.Popen(
-        [TENON, "--dir", str(folder), "serve", "--listen", "127.0.0.1:0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    line = process.stdout.readline()
-    found = re.search(r"http://(\S+)", line)
-    assert found, f"the server said {line!r}"
-    yield found.group(1)
-    process.terminate()
-    assert process.wait(timeout=30) == 0
+    with serving(folder) as (address, _):
+        yield address

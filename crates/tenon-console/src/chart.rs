@@ -13,6 +13,8 @@ const DRIFT_HEIGHT: f64 = 190.0;
 const GAP: f64 = 52.0;
 const QUALITY_HEIGHT: f64 = 110.0;
 const AXIS: f64 = 24.0;
+/// The width of a character, on average.
+const A_CHARACTER: f64 = 6.9;
 
 /// Maps values to places along one direction.
 #[derive(Debug, Clone, Copy)]
@@ -83,9 +85,9 @@ fn drift(monitor: &MonitorView, time: Scale) -> Markup {
     html! {
         (grid(y, step))
         line.threshold x1=(LEFT) x2=(WIDTH - RIGHT) y1=(n(threshold)) y2=(n(threshold)) {}
-        text.note x=(WIDTH - RIGHT) y=(n(threshold - 4.0)) text-anchor="end" { "counts as moved: " (monitor.threshold) }
         path.line.prediction d=(line(&prediction)) {}
         path.line.inputs d=(line(&inputs)) {}
+        text.note x=(LEFT + 4.0) y=(n(threshold - 4.0)) { "counts as moved: " (monitor.threshold) }
         @for (mark, (x, y)) in monitor.drift.iter().zip(&inputs) {
             circle.point cx=(n(*x)) cy=(n(*y)) r="5" {
                 title { (day(mark.at)) ": " (mark.most_moved.as_deref().unwrap_or("inputs")) " moved most, PSI " (format!("{:.3}", mark.psi))
@@ -112,9 +114,11 @@ fn quality(monitor: &MonitorView, time: Scale, top: f64) -> Markup {
         path.band d={ (line(&band)) "Z" } {}
         @if let Some(at_least) = monitor.quality_at_least {
             line.threshold x1=(LEFT) x2=(WIDTH - RIGHT) y1=(n(y.place(at_least))) y2=(n(y.place(at_least))) {}
-            text.note x=(WIDTH - RIGHT) y=(n(y.place(at_least) - 4.0)) text-anchor="end" { "promised: " (at_least) }
         }
         path.line.auc d=(line(&at(|mark| mark.auc))) {}
+        @if let Some(at_least) = monitor.quality_at_least {
+            text.note x=(LEFT + 4.0) y=(n(y.place(at_least) - 4.0)) { "promised: " (at_least) }
+        }
         @for mark in &monitor.quality {
             circle.point cx=(n(time.place(micros(mark.at)))) cy=(n(y.place(mark.auc))) r="5" {
                 title { (day(mark.at)) ": ROC AUC " (format!("{:.3} ({:.3} to {:.3})", mark.auc, mark.interval.0, mark.interval.1)) }
@@ -125,33 +129,54 @@ fn quality(monitor: &MonitorView, time: Scale, top: f64) -> Markup {
 
 /// Detections point down from the top, takeovers stand on diamonds; both carry words.
 fn marks(monitor: &MonitorView, time: Scale, end: f64) -> Markup {
-    let inside = |mark: &&Mark| (time.from..=time.to).contains(&micros(mark.at));
+    let inside = |marks: &[Mark]| -> Vec<(f64, Mark)> {
+        let within = marks.iter().filter(|mark| (time.from..=time.to).contains(&micros(mark.at)));
+        within.map(|mark| (time.place(micros(mark.at)), mark.clone())).collect()
+    };
+    let (detections, takeovers) = (inside(&monitor.detections), inside(&monitor.takeovers));
+    let found = captions(&detections, |label| [format!("drift {label}"), label.to_owned()]);
+    let took = captions(&takeovers, |label| [format!("{label} takes over"), label.to_owned()]);
     html! {
-        @for mark in monitor.detections.iter().filter(inside) {
-            @let x = time.place(micros(mark.at));
+        @for ((x, mark), caption) in detections.iter().zip(&found) {
+            @let x = *x;
             g.detection {
                 title { (mark.sentence) }
                 line x1=(n(x)) x2=(n(x)) y1=(TOP - 6.0) y2=(n(end)) {}
                 path d=(format!("M{} {}h10l-5 8z", n(x - 5.0), TOP - 12.0)) {}
-                (caption(x, TOP - 18.0, &format!("drift {}", mark.label)))
+                @if let Some((x, words)) = caption { text.note x=(n(*x)) y=(n(TOP - 18.0)) { (words) } }
             }
         }
-        @for mark in monitor.takeovers.iter().filter(inside) {
-            @let x = time.place(micros(mark.at));
+        @for ((x, mark), caption) in takeovers.iter().zip(&took) {
+            @let x = *x;
             g.takeover {
                 title { (mark.sentence) }
                 line x1=(n(x)) x2=(n(x)) y1=(TOP) y2=(n(end)) {}
                 path d=(format!("M{} {}l5 5l-5 5l-5 -5z", n(x), n(end - 5.0))) {}
-                (caption(x + 3.0, TOP + DRIFT_HEIGHT + 15.0, &format!("{} takes over", mark.label)))
+                @if let Some((x, words)) = caption { text.note x=(n(*x)) y=(n(TOP + DRIFT_HEIGHT + 15.0)) { (words) } }
             }
         }
     }
 }
 
-/// Words beside a mark, turned inwards at the right edge.
-fn caption(x: f64, y: f64, words: &str) -> Markup {
-    let late = x > WIDTH - 110.0;
-    html! { text.note x=(n(if late { x - 4.0 } else { x + 2.0 })) y=(n(y)) text-anchor=(if late { "end" } else { "start" }) { (words) } }
+/// Words beside each mark, as many as there is room for: the newest mark gets the most, one without room none. What a
+/// mark means is on hover in any case.
+fn captions(marks: &[(f64, Mark)], wordings: impl Fn(&str) -> [String; 2]) -> Vec<Option<(f64, String)>> {
+    let mut taken: Vec<(f64, f64)> = Vec::new();
+    let mut captions = vec![None; marks.len()];
+    for (at, (x, mark)) in marks.iter().enumerate().rev() {
+        let places = wordings(&mark.label).into_iter().flat_map(|words| {
+            let width = words.chars().count() as f64 * A_CHARACTER;
+            [(x + 4.0, width, words.clone()), (x - 4.0 - width, width, words)]
+        });
+        let free = |start: f64, end: f64| {
+            start >= LEFT && end <= WIDTH && taken.iter().all(|(from, to)| end + 4.0 < *from || start > *to + 4.0)
+        };
+        if let Some((start, width, words)) = places.into_iter().find(|(start, width, _)| free(*start, start + width)) {
+            taken.push((start, start + width));
+            captions[at] = Some((start, words));
+        }
+    }
+    captions
 }
 
 fn grid(y: Scale, step: f64) -> Markup {
@@ -265,6 +290,21 @@ mod tests {
         let labels = |from, until| ticks(at(from), at(until)).into_iter().map(|(_, label)| label).collect::<Vec<_>>();
         assert_eq!(labels("2012-11-15T00:00:00Z", "2013-02-20T00:00:00Z"), ["Dec", "Jan 2013", "Feb"]);
         assert_eq!(labels("2013-04-01T06:00:00Z", "2013-04-04T00:00:00Z"), ["04-02", "04-03", "04-04"]);
+    }
+
+    #[test]
+    fn captions_give_way_to_each_other() {
+        let mark =
+            |label: &str| Mark { at: Timestamp::from_micros(0), label: label.to_owned(), sentence: String::new() };
+        let marks = [(500.0, mark("@1")), (960.0, mark("@7")), (1040.0, mark("@9"))];
+        let told = captions(&marks, |label| [format!("{label} takes over"), label.to_owned()]);
+        let words: Vec<_> = told.iter().flatten().map(|(_, words)| words.as_str()).collect();
+        assert_eq!(words, ["@1 takes over", "@7 takes over", "@9 takes over"]);
+        assert!(told[1].as_ref().unwrap().0 < 960.0 && told[2].as_ref().unwrap().0 < 1040.0);
+        let close = captions(&[(1000.0, mark("@7")), (1040.0, mark("@9"))], |label| {
+            [format!("{label} takes over"), label.to_owned()]
+        });
+        assert_eq!(close[0], None);
     }
 
     #[test]

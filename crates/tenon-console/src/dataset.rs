@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::page::{nothing, page, table};
 use crate::view::DatasetView;
-use crate::words::{count, moment};
+use crate::words::{count, moment, prose};
 
 /// A dataset with its contract and its batches.
 pub fn dataset(view: &DatasetView) -> String {
@@ -34,7 +34,7 @@ pub fn dataset(view: &DatasetView) -> String {
                 moment(commit.at),
                 html! { (count(commit.rows)) },
                 html! { (count(commit.quarantined)) },
-                html! { (commit.source) },
+                prose(&commit.source),
                 html! { a href={ "/console/facts?from=" (commit.fact) } { "#" (commit.fact) } },
             ]
         })

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::page::{nothing, page, table};
 use crate::view::DecisionView;
-use crate::words::{moment, percent, shortened, usd};
+use crate::words::{moment, percent, prose, shortened, usd};
 
 /// A decision: what was decided, why, from what, and the proof.
 pub fn decision(view: &DecisionView) -> String {
@@ -68,7 +68,7 @@ fn reasons(reasons: &[(String, f64)]) -> Markup {
             tbody { @for (sentence, weight) in reasons {
                 @let width = weight.abs() / greatest * 50.0;
                 tr {
-                    th scope="row" { (sentence) }
+                    th scope="row" { (prose(sentence)) }
                     td { svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true" {
                         line.middle x1="50" x2="50" y1="0" y2="8" {}
                         rect class=(if *weight < 0.0 { "against" } else { "champion" }) x=(format!("{:.1}", if *weight < 0.0 { 50.0 - width } else { 50.0 })) width=(format!("{width:.1}")) height="8" {}

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::home::record;
 use crate::page::{nothing, page, table};
 use crate::view::{FactRow, FactsView};
-use crate::words::moment;
+use crate::words::{moment, prose};
 
 /// A stretch of the log, newest first.
 pub fn facts(view: &FactsView) -> String {
@@ -30,8 +30,8 @@ pub(crate) fn fact_table(caption: &str, facts: &[FactRow]) -> Markup {
             vec![
                 html! { a href={ "/api/v1/facts/" (fact.index) } { (fact.index) } },
                 moment(fact.at),
-                html! { code { (fact.kind) } },
-                html! { (fact.what) @if let Some(link) = &fact.link { " " a href=(link) { "more" } } },
+                html! { code.whole { (fact.kind) } },
+                html! { (prose(&fact.what)) @if let Some(link) = &fact.link { " " a href=(link) { "more" } } },
                 html! { (fact.by) },
             ]
         })

@@ -6,11 +6,11 @@ use tenon_core::fact::{TrafficReason, Verdict};
 use crate::chart::chart;
 use crate::facts::fact_table;
 use crate::page::{nothing, page, table};
-use crate::traffic::{bar, words};
+use crate::traffic::{bar, parts};
 use crate::view::{
     BudgetRow, DatasetRow, DeploymentView, GateView, HomeView, LedgerView, MonitorView, PeriodRow, VersionRow,
 };
-use crate::words::{count, moment, percent, shortened, usd};
+use crate::words::{count, moment, percent, prose, shortened, usd};
 
 /// Rows of history that the page shows.
 const HISTORY: usize = 8;
@@ -96,9 +96,9 @@ fn history(periods: &[PeriodRow]) -> Markup {
             };
             vec![
                 moment(period.from),
-                html! { (words(&period.traffic)) },
+                parts(&period.traffic),
                 reason,
-                html! { (period.sentence) " " a.fact href={ "/console/facts?from=" (period.fact) } { "#" (period.fact) } },
+                html! { (prose(&period.sentence)) " " a.fact href={ "/console/facts?from=" (period.fact) } { "#" (period.fact) } },
             ]
         })
         .collect();
@@ -123,7 +123,7 @@ fn watched(monitor: &MonitorView) -> Markup {
                 None => (nothing("Not measured yet: a window needs enough decisions, and a chart two windows.")),
             }
             @if !monitor.detections.is_empty() {
-                ul.detections { @for mark in &monitor.detections { li { (moment(mark.at)) " " (mark.sentence) } } }
+                ul.detections { @for mark in &monitor.detections { li { @if !mark.sentence.contains(&mark.at.to_string()) { (moment(mark.at)) " " } (prose(&mark.sentence)) } } }
             }
         }
     }
@@ -138,7 +138,7 @@ fn versions(versions: &[VersionRow]) -> Markup {
                 standing(version.approved),
                 html! { div.chips { @for gate in &version.gates { (chip(gate)) } } },
                 html! { @match version.roc_auc { Some(auc) => (format!("{auc:.3}")), None => "—" } },
-                html! { (version.cause) },
+                prose(&version.cause),
                 moment(version.at),
             ]
         })

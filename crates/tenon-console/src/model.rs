@@ -5,27 +5,25 @@ use maud::{Markup, html};
 use crate::home::{chip, standing};
 use crate::page::{nothing, page, table};
 use crate::view::ModelView;
-use crate::words::{moment, shortened};
+use crate::words::{count, moment, percent, prose, shortened};
 
 /// Inputs that the page shows.
 const INPUTS: usize = 20;
 
 /// A model version: its card, its gates, what it looks at, what it is made of.
 pub fn model(view: &ModelView) -> String {
-    let gates: Vec<Vec<Markup>> =
-        view.row.gates.iter().map(|gate| vec![chip(gate), html! { (gate.sentence) }]).collect();
-    let metrics: Vec<Vec<Markup>> =
-        view.metrics.iter().map(|(name, value)| vec![html! { (name) }, html! { (format!("{value:.4}")) }]).collect();
+    let gates: Vec<Vec<Markup>> = view.row.gates.iter().map(|gate| vec![chip(gate), prose(&gate.sentence)]).collect();
+    let metrics: Vec<Vec<Markup>> = view.metrics.iter().map(|(name, value)| measure(name, *value)).collect();
     let body = html! {
         div.title {
             h1 { (view.row.version) " " @if view.row.serving { span.chip.good { "● answers" } } }
-            p.lead { "Registered " (moment(view.row.at)) ", " (view.row.cause) ". May it be deployed? " (standing(view.row.approved)) }
+            p.lead { "Registered " (moment(view.row.at)) ", " (prose(&view.row.cause)) ". May it be deployed? " (standing(view.row.approved)) }
         }
         section.card.card-words {
             h2 { "In plain words" }
             dl { @for (heading, sentences) in &view.card {
                 dt { (heading) }
-                dd { @for sentence in sentences { p { (sentence) } } @if sentences.is_empty() { "not measured" } }
+                dd { @for sentence in sentences { p { (prose(sentence)) } } @if sentences.is_empty() { "not measured" } }
             } }
         }
         section.card {
@@ -43,6 +41,27 @@ pub fn model(view: &ModelView) -> String {
         }
     };
     page(&view.frame, &view.row.version, &body)
+}
+
+/// A measure by the name that people know it by.
+fn measure(name: &str, value: f64) -> Vec<Markup> {
+    let name = match name {
+        "brier" => "Brier score",
+        "calibration_error" => "calibration error",
+        "held_out_rows" => "rows",
+        "log_loss" => "log loss",
+        "positive_rate" => "share that came true",
+        "roc_auc" => "ROC AUC",
+        "roc_auc_low" => "ROC AUC, 95% sure from",
+        "roc_auc_high" => "ROC AUC, 95% sure to",
+        other => other,
+    };
+    let figure = match name {
+        "rows" => count(value as u64),
+        "share that came true" => percent(value),
+        _ => format!("{value:.4}"),
+    };
+    vec![html! { (name) }, html! { (figure) }]
 }
 
 fn importance(inputs: &[(String, f64)]) -> Markup {

@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use crate::view::Frame;
-use crate::words::moment;
+use crate::words::{moment, prose};
 
 /// A page: `title` for the window, `body` below the head.
 pub(crate) fn page(frame: &Frame, title: &str, body: &Markup) -> String {
@@ -28,7 +28,13 @@ pub(crate) fn page(frame: &Frame, title: &str, body: &Markup) -> String {
 /// A page that says why there is no other: `title` in a few words, `sentence` in one or two.
 pub fn trouble(title: &str, sentence: &str) -> String {
     let head = html! { header.top { a.brand href="/" { "tenon" } } };
-    document(title, &head, &html! { section.card { h1 { (title) } p { (sentence) } } })
+    document(
+        title,
+        &head,
+        &html! {
+            section.card { h1 { (title) } p { (prose(sentence)) } p.muted { a href="/" { "Back to the loop" } } }
+        },
+    )
 }
 
 fn document(title: &str, head: &Markup, body: &Markup) -> String {

@@ -36,8 +36,16 @@ pub(crate) fn bar(traffic: &[Part]) -> Markup {
     }
 }
 
+/// The same in words, a version to a line where there is no room for all.
+pub(crate) fn parts(traffic: &[Part]) -> Markup {
+    let last = traffic.len().saturating_sub(1);
+    html! { @for (at, part) in traffic.iter().enumerate() {
+        span.whole { (part.version) " " (percent(part.share)) @if at < last { "," } } " "
+    } }
+}
+
 /// `late_arrival@1 90%, late_arrival@2 10%`.
-pub(crate) fn words(traffic: &[Part]) -> String {
+fn words(traffic: &[Part]) -> String {
     let parts: Vec<String> = traffic.iter().map(|part| format!("{} {}", part.version, percent(part.share))).collect();
     parts.join(", ")
 }

@@ -20,7 +20,7 @@ impl FeatureStore {
     /// # Errors
     /// When no query can be planned at all.
     pub async fn check(&self, specs: &SpecSet) -> Result<Vec<SpecFault>, FeatureError> {
-        let session = self.session()?;
+        let session = self.session();
         let mut faults = Vec::new();
         for view in specs.feature_views.keys() {
             faults.extend(view_faults(&session, specs, view).await?);
@@ -37,10 +37,7 @@ impl FeatureStore {
     /// Every fault; a view that is not applied is one.
     pub async fn check_view(&self, view: &FeatureViewName) -> Result<(), Vec<SpecFault>> {
         let specs = self.specs();
-        let faults = match self.session() {
-            Ok(session) => view_faults(&session, &specs, view).await,
-            Err(error) => Err(error),
-        };
+        let faults = view_faults(&self.session(), &specs, view).await;
         found(specs.feature_views.get(view).map(|view| view.file.as_str()), faults)
     }
 
@@ -50,10 +47,7 @@ impl FeatureStore {
     /// Every fault; a model that is not applied is one.
     pub async fn check_model(&self, model: &ModelName) -> Result<(), Vec<SpecFault>> {
         let specs = self.specs();
-        let faults = match self.session() {
-            Ok(session) => model_faults(&session, &specs, model).await,
-            Err(error) => Err(error),
-        };
+        let faults = model_faults(&self.session(), &specs, model).await;
         found(specs.models.get(model).map(|model| model.file.as_str()), faults)
     }
 }
@@ -240,7 +234,7 @@ mod tests {
     use crate::fixture::{MODEL, VIEW, company, specs};
 
     async fn told(specs: &SpecSet) -> Vec<String> {
-        let session = tenon_query::session(1 << 24, &std::env::temp_dir()).unwrap();
+        let session = tenon_query::session(1 << 24, &std::env::temp_dir().join("tenon-tests")).unwrap();
         let mut faults = Vec::new();
         for view in specs.feature_views.keys() {
             faults.extend(view_faults(&session, specs, view).await.unwrap());

@@ -119,9 +119,6 @@ pub enum FeatureError {
         /// Why.
         source: Box<redb::Error>,
     },
-    /// No query can be planned.
-    #[error("no query can be planned")]
-    Session(#[source] QueryError),
     /// The lake did not answer.
     #[error("the lake did not answer")]
     Lake(#[from] LakeError),

@@ -20,9 +20,6 @@ use crate::error::sentence;
 use crate::online::{self, Live, LiveView, OnlineFile, Shape};
 use crate::{FeatureError, OnlineRow, TrainingFrame, training};
 
-/// Planning a source takes little.
-const PLANNING_BYTES: usize = 64 << 20;
-
 /// So many committed rows may wait in memory before they are written without being asked.
 const MANY_UNWRITTEN: usize = 1 << 17;
 
@@ -56,7 +53,6 @@ struct Inner {
     catalog: Catalog,
     clock: Arc<dyn Clock>,
     file: Arc<OnlineFile>,
-    spill: PathBuf,
     live: RwLock<Arc<Live>>,
     writer: tokio::sync::Mutex<Writer>,
 }
@@ -76,14 +72,12 @@ impl FeatureStore {
     /// reading it says why.
     pub async fn open(options: FeatureStoreOptions) -> Result<Self, FeatureError> {
         let FeatureStoreOptions { online: path, lake, catalog, clock } = options;
-        let spill = path.parent().map_or_else(|| PathBuf::from("."), PathBuf::from);
         let file = tokio::task::spawn_blocking(move || OnlineFile::open(&path)).await??;
         let inner = Inner {
             lake,
             catalog,
             clock,
             file: Arc::new(file),
-            spill,
             live: RwLock::default(),
             writer: tokio::sync::Mutex::default(),
         };
@@ -285,8 +279,8 @@ impl FeatureStore {
     }
 
     /// A session to plan queries in.
-    pub(crate) fn session(&self) -> Result<Session, FeatureError> {
-        tenon_query::session(PLANNING_BYTES, &self.inner.spill).map_err(FeatureError::Session)
+    pub(crate) fn session(&self) -> Session {
+        self.inner.lake.session()
     }
 
     pub(crate) fn specs(&self) -> Arc<SpecSet> {
@@ -352,7 +346,7 @@ impl FeatureStore {
         let failed = |source| FeatureError::View { view: name.clone(), source };
         let dataset = spec.dataset.as_str();
         let schema = self.inner.lake.schema(dataset).await?;
-        let query = RowsQuery::plan(&self.session()?, &spec.source, dataset, Arc::clone(&schema)).await;
+        let query = RowsQuery::plan(&self.session(), &spec.source, dataset, Arc::clone(&schema)).await;
         let query = query.map_err(|source| FeatureError::Source { view: name.clone(), source })?;
         if !query.is_row_by_row() {
             let reason = "its source looks at several rows at once; `tenon plan` shows where".to_owned();

@@ -244,7 +244,12 @@ impl Lake {
     }
 
     async fn seal(&self, operation: OperationId, seal: Seal) -> Result<(), LakeError> {
-        self.append(&seal.by, seal.pod, &seal.fact, operation).await
+        let table = seal.fact.dataset.to_string();
+        let sealed = self.append(&seal.by, seal.pod, &seal.fact, operation).await;
+        sealed.map_err(|error| match error {
+            LakeError::Ledger(source) => LakeError::Unsealed { table, source },
+            other => other,
+        })
     }
 
     async fn append<P: Payload>(

@@ -50,13 +50,28 @@ pub enum LakeError {
         /// The newest there is.
         newest: Option<u64>,
     },
-    /// The disk is full; what was being written is not part of any table.
+    /// The disk is full, or a limit on files is reached; what was being written is not part of any table.
     #[error(
-        "no space left on the disk of table `{table}`: nothing of this batch has landed; free some space and give it again"
+        "there is no room to write {} of table `{table}`: nothing of this batch has landed; free some space and give it again",
+        file.as_ref().map_or_else(|| "a file".to_owned(), |file| format!("`{}`", file.display()))
     )]
     DiskFull {
         /// The table.
         table: String,
+        /// The file, where it is known.
+        file: Option<PathBuf>,
+        /// What the system says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The rows are in the table's files, and the ledger did not take the fact that seals them.
+    #[error(
+        "the batch is written to table `{table}` but not sealed: the ledger did not take its fact; give the batch again, or start again, and it is sealed once"
+    )]
+    Unsealed {
+        /// The table.
+        table: String,
+        /// What the ledger says.
+        source: LedgerError,
     },
     /// Another program changed a table in a way that appending cannot follow.
     #[error("another program changed the schema of table `{table}` at version {version}: start again to take it over")]
@@ -115,20 +130,46 @@ impl LakeError {
 
     /// An error while writing; a full disk, however deep in the chain, gets its own words.
     pub(crate) fn written(table: &str, source: impl Error + Send + Sync + 'static) -> Self {
-        if is_disk_full(&source) {
-            Self::DiskFull { table: table.to_owned() }
+        let (table, source) = (table.to_owned(), Box::new(source));
+        if is_disk_full(&*source) {
+            Self::DiskFull { table, file: None, source }
         } else {
-            Self::Table { table: table.to_owned(), doing: "written", source: Box::new(source) }
+            Self::Table { table, doing: "written", source }
+        }
+    }
+
+    /// The same for a file that is known.
+    pub(crate) fn file_written(table: &str, path: PathBuf, source: io::Error) -> Self {
+        match Self::written(table, source) {
+            Self::DiskFull { table, source, .. } => Self::DiskFull { table, file: Some(path), source },
+            Self::Table { source, .. } => Self::Table {
+                table: table.to_owned(),
+                doing: "written",
+                source: format!("`{}`: {source}", path.display()).into(),
+            },
+            other => other,
+        }
+    }
+
+    /// Whether nothing but room is missing.
+    pub fn is_for_want_of_room(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } => true,
+            Self::Unsealed { source, .. } | Self::Ledger(source) => source.is_for_want_of_room(),
+            _ => false,
         }
     }
 }
 
-/// Whether the cause of an error is a full disk (or a quota that is used up).
+/// Whether the cause of an error is a full disk (or a quota or limit that is used up).
 pub(crate) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            if matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            if matches!(
+                io.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+            ) {
                 return true;
             }
             // `io::Error::source` skips the error that it wraps itself.
@@ -152,6 +193,8 @@ mod tests {
         let deep = DeltaTableError::ObjectStore { source: wrapped };
         assert!(matches!(LakeError::written("flights", deep), LakeError::DiskFull { .. }));
         assert!(matches!(LakeError::written("flights", io::Error::other(full())), LakeError::DiskFull { .. }));
+        let named = LakeError::file_written("flights", "a/b.parquet".into(), full());
+        assert!(named.to_string().contains("`a/b.parquet` of table `flights`"), "{named}");
         let other = io::Error::from(io::ErrorKind::PermissionDenied);
         assert!(matches!(LakeError::written("flights", other), LakeError::Table { .. }));
     }

@@ -101,6 +101,11 @@ pub struct Checker {
 }
 
 impl Lake {
+    /// A session with the limits and functions of the lake's queries, and no tables: to plan what runs over rows.
+    pub fn session(&self) -> SessionContext {
+        tenon_query::fresh(&self.inner.session)
+    }
+
     /// Opens the lake and seals or undoes what a crash left unsealed.
     ///
     /// # Errors

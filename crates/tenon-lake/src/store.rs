@@ -53,7 +53,8 @@ impl Store {
         match &self.local {
             Some(folder) => {
                 let (folder, path) = (folder.clone(), folder.join(name));
-                self.blocking(move || fs::create_dir_all(folder).and_then(|()| write_synced(&path, &bytes))).await
+                let file = path.clone();
+                self.blocking(file, move || fs::create_dir_all(folder).and_then(|()| write_synced(&path, &bytes))).await
             }
             None => {
                 let put = self.log.object_store(None).put(&StorePath::from(name), bytes.into()).await;
@@ -91,7 +92,8 @@ impl Store {
                 Err(error) => Err(LakeError::written(&self.table, error)),
             };
         };
-        self.blocking(move || {
+        let entry = folder.join("_delta_log").join(format!("{version:020}.json"));
+        self.blocking(entry.clone(), move || {
             let log = folder.join("_delta_log");
             if !log.exists() {
                 fs::create_dir_all(&log)?;
@@ -101,7 +103,7 @@ impl Store {
             sync_folder(&folder)?;
             let staged = log.join(format!("_{operation}.json.tmp"));
             write_synced(&staged, &bytes)?;
-            let linked = fs::hard_link(&staged, log.join(format!("{version:020}.json")));
+            let linked = fs::hard_link(&staged, &entry);
             // The staged name means nothing to a reader of the log; it may stay behind.
             fs::remove_file(&staged).ok();
             match linked {
@@ -121,13 +123,15 @@ impl Store {
         Ok(read.map(|bytes| bytes.to_vec()))
     }
 
+    /// Does work that writes `file` and may wait.
     async fn blocking<T: Send + 'static>(
         &self,
+        file: PathBuf,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, LakeError> {
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| LakeError::Interrupted(error.to_string()))?
-            .map_err(|error| LakeError::written(&self.table, error))
+            .map_err(|error| LakeError::file_written(&self.table, file, error))
     }
 }
 

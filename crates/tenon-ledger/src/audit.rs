@@ -25,7 +25,18 @@ pub(crate) fn audit(
     kept: Option<&str>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, LedgerError> {
-    store.snapshot(|store| Audit { store, verifier, projections }.run(kept, progress))
+    store.snapshot(|store| examine(store, verifier, projections, kept, progress))
+}
+
+/// The same in a transaction that is open already.
+pub(crate) fn examine(
+    store: &Store,
+    verifier: &NoteVerifier,
+    projections: &[Arc<dyn Projection>],
+    kept: Option<&str>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, LedgerError> {
+    Audit { store, verifier, projections }.run(kept, progress)
 }
 
 struct Audit<'a> {

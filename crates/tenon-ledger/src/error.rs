@@ -169,6 +169,12 @@ pub enum LedgerError {
     /// No room.
     #[error("the disk with the ledger is full: nothing was written; free some space and try again")]
     DiskFull,
+    /// The database's files cannot be written.
+    #[error("the ledger's database `ledger.db` cannot be written: nothing was appended; see to its disk and try again")]
+    Unwritable {
+        /// Why.
+        source: rusqlite::Error,
+    },
     /// A file cannot be read or written.
     #[error("cannot {action} {}", .path.display())]
     Io {
@@ -194,15 +200,20 @@ impl LedgerError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| match source.kind() {
-            std::io::ErrorKind::StorageFull => Self::DiskFull,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull,
             _ => Self::Io { action, path, source },
         }
+    }
+
+    /// Whether the ledger's disk does not take what is to be written; once it does, trying again is enough.
+    pub fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::DiskFull | Self::Unwritable { .. })
     }
 
     /// Whether the database failed, rather than a request being refused: the whole transaction is lost then.
     pub(crate) fn is_of_the_store(&self) -> bool {
         match self {
-            Self::DiskFull | Self::Store { .. } | Self::Io { .. } | Self::Damaged(_) => true,
+            Self::DiskFull | Self::Unwritable { .. } | Self::Store { .. } | Self::Io { .. } | Self::Damaged(_) => true,
             Self::Projection { source, .. } => source.is_of_the_store(),
             _ => false,
         }
@@ -212,6 +223,18 @@ impl LedgerError {
 impl From<rusqlite::Error> for LedgerError {
     fn from(source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
+        // What a write meets that the system refuses for another reason than a full disk, such as a limit on file sizes.
+        const WRITES: [i32; 6] = [
+            rusqlite::ffi::SQLITE_IOERR_WRITE,
+            rusqlite::ffi::SQLITE_IOERR_FSYNC,
+            rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC,
+            rusqlite::ffi::SQLITE_IOERR_TRUNCATE,
+            rusqlite::ffi::SQLITE_IOERR_SHMOPEN,
+            rusqlite::ffi::SQLITE_IOERR_SHMSIZE,
+        ];
+        if source.sqlite_error().is_some_and(|error| WRITES.contains(&error.extended_code)) {
+            return Self::Unwritable { source };
+        }
         match source.sqlite_error_code() {
             Some(DiskFull) => Self::DiskFull,
             Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(format!("its database cannot be read ({source})")),

@@ -14,7 +14,9 @@ pub(crate) fn export(store: &Store, verifier: &NoteVerifier, to: &Path) -> Resul
     for number in 0..size.div_ceil(WIDTH) {
         let range = number * WIDTH..size.min((number + 1) * WIDTH);
         let mut bundle = Vec::new();
-        let fits = store.rows(range.clone())?.iter().all(|row| push_entry(&mut bundle, &row.bytes));
+        let rows = store.rows(range.clone())?;
+        store.check(rows.iter().map(|row| (row.index, row.bytes.as_slice())))?;
+        let fits = rows.iter().all(|row| push_entry(&mut bundle, &row.bytes));
         if !fits {
             return Err(LedgerError::Damaged(format!("a fact between {} and {} is too long", range.start, range.end)));
         }

@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use crate::canonical::Draft;
 use crate::checkpoint::Checkpoint;
 use crate::docs::{LedgerDocs, MemoryDocs, Projection};
-use crate::merkle::{consistency_ranges, inclusion_ranges, range_root};
+use crate::merkle::{
+    consistency_ranges, empty_root, inclusion_ranges, leaf_hash, range_root, verify_consistency, verify_inclusion,
+};
 use crate::note::{NoteSigner, NoteVerifier, is_key_name};
 use crate::rebuild::{RebuildReport, fold_facts, rebuild_report};
 use crate::store::{Pool, Store};
@@ -137,7 +139,7 @@ impl Ledger {
             tracing::warn!("replaces the key of a ledger that was never completed");
         }
         files::write_key(dir, &signer)?;
-        let empty = Checkpoint { origin: origin.clone(), size: 0, root: crate::merkle::empty_root() };
+        let empty = Checkpoint { origin: origin.clone(), size: 0, root: empty_root() };
         let store = Store::create(dir, origin, |store| store.put_checkpoint(0, &empty.sign(&signer)))?;
         Self::start(options, store, signer, lock)
     }
@@ -316,16 +318,23 @@ impl Ledger {
         self.read(|store| store.snapshot(|store| facts_until(store, at)))
     }
 
-    /// Proof that a fact is in the log, against its newest checkpoint.
+    /// Proof that a fact is in the log, against its newest checkpoint. It holds for the fact as it is stored, or there is
+    /// none.
     ///
     /// # Errors
-    /// [`LedgerError::NoSuchFact`].
+    /// [`LedgerError::NoSuchFact`]; [`LedgerError::Damaged`] when the fact is not what the checkpoint commits to.
     pub fn inclusion(&self, index: u64) -> Result<InclusionProof, LedgerError> {
         self.read(|store| {
             store.snapshot(|store| {
                 let (size, checkpoint) = store.checkpoint()?;
                 let ranges = inclusion_ranges(index, size).map_err(|_| LedgerError::NoSuchFact { index, size })?;
                 let path = hashes(store, &ranges)?;
+                let row = store.rows(index..index + 1)?.pop();
+                let leaf = leaf_hash(&row.ok_or(LedgerError::NoSuchFact { index, size })?.bytes);
+                let root = Checkpoint::open(&checkpoint, &self.inner.verifier)?.root;
+                verify_inclusion(&leaf, index, size, &path, &root).map_err(|_| {
+                    LedgerError::Damaged(format!("fact {index} is not what the newest checkpoint commits to"))
+                })?;
                 Ok(InclusionProof { index, size, path, checkpoint })
             })
         })
@@ -334,26 +343,39 @@ impl Ledger {
     /// The canonical bytes of a fact: the leaf that its inclusion proof is about.
     ///
     /// # Errors
-    /// [`LedgerError::NoSuchFact`].
+    /// [`LedgerError::NoSuchFact`]; [`LedgerError::Damaged`] when it is not the one that was appended.
     pub fn leaf(&self, index: u64) -> Result<Vec<u8>, LedgerError> {
         self.read(|store| {
             let leaf = store.rows(index..index.saturating_add(1))?.pop();
             let size = store.size()?;
-            Ok(leaf.ok_or(LedgerError::NoSuchFact { index, size })?.bytes)
+            let leaf = leaf.ok_or(LedgerError::NoSuchFact { index, size })?;
+            store.check(std::iter::once((index, leaf.bytes.as_slice())))?;
+            Ok(leaf.bytes)
         })
     }
 
     /// Proof that the log of `old` facts is a prefix of the log of `new` facts.
     ///
     /// # Errors
-    /// [`LedgerError::NoSuchSize`] unless `1 <= old <= new <=` the log's size.
+    /// [`LedgerError::NoSuchSize`] unless `1 <= old <= new <=` the log's size; [`LedgerError::Damaged`] when the stored
+    /// tree is not what the newest checkpoint commits to.
     pub fn consistency(&self, old: u64, new: u64) -> Result<ConsistencyProof, LedgerError> {
         self.read(|store| {
             store.snapshot(|store| {
-                let size = store.size()?;
+                let checkpoint = Checkpoint::open(&store.checkpoint()?.1, &self.inner.verifier)?;
+                let size = checkpoint.size;
                 let ranges = consistency_ranges(old, new).ok().filter(|_| new <= size);
                 let ranges = ranges.ok_or(LedgerError::NoSuchSize { old, new, size })?;
-                Ok(ConsistencyProof { old, new, path: hashes(store, &ranges)? })
+                let path = hashes(store, &ranges)?;
+                let (old_root, new_root) = (root(store, old)?, root(store, new)?);
+                let onwards = consistency_ranges(new, size).map(|ranges| hashes(store, &ranges));
+                let holds = verify_consistency((old, &old_root), (new, &new_root), &path).is_ok()
+                    && verify_consistency((new, &new_root), (size, &checkpoint.root), &onwards??).is_ok();
+                if !holds {
+                    let what = "its stored tree is not what the newest checkpoint commits to";
+                    return Err(LedgerError::Damaged(what.to_owned()));
+                }
+                Ok(ConsistencyProof { old, new, path })
             })
         })
     }
@@ -438,6 +460,11 @@ fn check_origin(store: &Store, options: &LedgerOptions) -> Result<(), LedgerErro
 
 fn hashes(store: &Store, ranges: &[Range<u64>]) -> Result<Vec<Digest>, LedgerError> {
     ranges.iter().map(|range| range_root(range, &mut |level, index| store.node(level, index))).collect()
+}
+
+/// The root of the tree of the first `size` leaves, as it is stored.
+pub(crate) fn root(store: &Store, size: u64) -> Result<Digest, LedgerError> {
+    if size == 0 { Ok(empty_root()) } else { range_root(&(0..size), &mut |level, index| store.node(level, index)) }
 }
 
 /// The index of the first fact after a moment. Moments never go backwards in the log, so halving finds it.

@@ -49,6 +49,7 @@ pub(crate) fn fold_facts(
     while start < range.end {
         let end = range.end.min(start + CHUNK);
         let rows = store.rows(start..end)?;
+        store.check(rows.iter().map(|row| (row.index, row.bytes.as_slice())))?;
         let facts: Vec<_> = rows.par_iter().map(|row| stored(row.index, &row.bytes)).collect::<Result<_, _>>()?;
         for fact in &facts {
             fold(projections, docs, fact)?;

@@ -151,6 +151,11 @@ impl Store {
         Ok(self.connection.execute_batch("ROLLBACK TO request; RELEASE request")?)
     }
 
+    /// A number that changes when another connection has changed the database.
+    pub fn data_version(&self) -> Result<i64, LedgerError> {
+        Ok(self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?)
+    }
+
     /// Reads several things from one commit.
     pub fn snapshot<T>(&self, read: impl FnOnce(&Self) -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         self.connection.execute_batch("BEGIN")?;
@@ -202,8 +207,28 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Facts in a range of indices, each of them the one that was appended.
     pub fn facts(&self, range: Range<u64>) -> Result<Vec<StoredFact>, LedgerError> {
-        self.rows(range)?.iter().map(|row| stored(row.index, &row.bytes)).collect()
+        let rows = self.rows(range)?;
+        self.check(rows.iter().map(|row| (row.index, row.bytes.as_slice())))?;
+        rows.iter().map(|row| stored(row.index, &row.bytes)).collect()
+    }
+
+    /// Holds facts against their hashes in the tree, so that nobody is handed one that was changed behind the ledger's
+    /// back.
+    pub fn check<'a>(&self, leaves: impl Iterator<Item = (u64, &'a [u8])>) -> Result<(), LedgerError> {
+        let mut tile: Option<(u64, Vec<Digest>)> = None;
+        for (index, bytes) in leaves {
+            let (level, number, place) = tiles::locate(0, index);
+            if tile.as_ref().is_none_or(|(held, _)| *held != number) {
+                tile = Some((number, self.tile(level, number)?.unwrap_or_default()));
+            }
+            let hash = tile.as_ref().and_then(|(_, hashes)| hashes.get(place.start));
+            if hash != Some(&crate::merkle::leaf_hash(bytes)) {
+                return Err(LedgerError::Damaged(format!("fact {index} is not the one that was appended")));
+            }
+        }
+        Ok(())
     }
 
     /// Facts of a kind (all when `None`) from an index on, oldest first; or before it, newest first.
@@ -220,11 +245,12 @@ impl Store {
             format!("SELECT idx, leaf FROM facts WHERE {of_kind} idx {relation} ?1 ORDER BY idx {order} LIMIT ?2");
         let mut query = self.connection.prepare_cached(&sql)?;
         let mut rows = query.query(params![as_i64(from), i64::try_from(limit).unwrap_or(i64::MAX), kind])?;
-        let mut facts = Vec::new();
+        let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            facts.push(stored(row.get::<_, i64>(0)? as u64, &bytes(row.get_ref(1)?))?);
+            found.push((row.get::<_, i64>(0)? as u64, bytes(row.get_ref(1)?)));
         }
-        Ok(facts)
+        self.check(found.iter().map(|(index, bytes)| (*index, bytes.as_slice())))?;
+        found.iter().map(|(index, bytes)| stored(*index, bytes)).collect()
     }
 
     pub fn sealed(&self, kind: &str, operation: OperationId) -> Result<Option<u64>, LedgerError> {

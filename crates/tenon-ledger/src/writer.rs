@@ -4,6 +4,9 @@
 //! The life of a fact: *queued* (a crash loses it, nobody was told otherwise) → *committed*, that is, in one transaction
 //! its bytes, its leaf in the tiles, the signed checkpoint that covers it, and every document that it changed →
 //! *answered*. There is no state between: after a crash the database holds all of a commit or nothing of it.
+//!
+//! Only this thread may change the database. Where SQLite tells that somebody else did, the whole log is verified in the
+//! next commit's transaction, and nothing is signed any more unless it holds and still begins with what was signed.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use crate::note::NoteSigner;
 use crate::rebuild::{RebuildReport, rebuild};
 use crate::store::{Store, stored};
 use crate::tiles::Edge;
-use crate::{LedgerError, merkle};
+use crate::{LedgerError, audit, merkle};
 
 /// Requests beyond these wait for the next commit, so that nobody waits long.
 const MAX_FACTS_IN_A_COMMIT: usize = 32_768;
@@ -67,6 +70,10 @@ pub(crate) struct Writer {
     projections: Vec<Arc<dyn Projection>>,
     /// Nothing after a failed commit: whether it took hold is the database's to say.
     state: Option<State>,
+    /// What this thread signed last, as size and root.
+    promised: Option<(u64, Digest)>,
+    /// The database's own count of changes by others, when it last held.
+    others: Option<i64>,
     size: watch::Sender<u64>,
 }
 
@@ -78,8 +85,13 @@ impl Writer {
         projections: Vec<Arc<dyn Projection>>,
     ) -> Result<Self, LedgerError> {
         let origin = store.origin()?;
-        let mut writer = Self { store, signer, origin, clock, projections, state: None, size: watch::Sender::new(0) };
-        let size = writer.state()?.edge.size();
+        let size = watch::Sender::new(0);
+        let (state, promised, others) = (None, None, None);
+        let mut writer = Self { store, signer, origin, clock, projections, state, promised, others, size };
+        let edge = &writer.state()?.edge;
+        let (size, root) = (edge.size(), edge.root());
+        writer.promised = Some((size, root));
+        writer.others = Some(writer.store.data_version()?);
         writer.size.send_replace(size);
         Ok(writer)
     }
@@ -141,6 +153,7 @@ impl Writer {
         let committed = self.transaction(jobs, &mut next);
         match committed {
             Ok(outcomes) => {
+                self.promised = Some((next.edge.size(), next.edge.root()));
                 self.size.send_replace(next.edge.size());
                 self.state = Some(next);
                 Ok(outcomes)
@@ -155,6 +168,7 @@ impl Writer {
 
     fn transaction(&mut self, jobs: &[Job], next: &mut State) -> Result<Vec<Result<Done, LedgerError>>, LedgerError> {
         self.store.begin()?;
+        self.look_for_strangers()?;
         let mut outcomes = Vec::with_capacity(jobs.len());
         let mut leaves = Vec::new();
         for job in jobs {
@@ -179,6 +193,32 @@ impl Writer {
         }
         self.store.commit()?;
         Ok(outcomes)
+    }
+
+    /// Verifies everything where somebody else has changed the database since it last held.
+    fn look_for_strangers(&mut self) -> Result<(), LedgerError> {
+        let now = self.store.data_version()?;
+        if self.others == Some(now) {
+            return Ok(());
+        }
+        tracing::warn!("another program has changed the ledger's database: verifying all of it");
+        let (verifier, projections) = (self.signer.verifier(), &self.projections);
+        let report = audit::examine(&self.store, &verifier, projections, None, &mut |_, _| ())?;
+        let changed = |what: &dyn std::fmt::Display| {
+            LedgerError::Damaged(format!(
+                "another program has changed its database, and {what}; nothing more is signed"
+            ))
+        };
+        if let Some(finding) = report.findings.first() {
+            return Err(changed(finding));
+        }
+        if let Some((size, root)) = self.promised
+            && (self.store.size()? < size || crate::ledger::root(&self.store, size)? != root)
+        {
+            return Err(changed(&format!("it no longer begins with the {size} facts that were signed")));
+        }
+        self.others = Some(now);
+        Ok(())
     }
 
     fn perform(&mut self, work: &Work, next: &mut State, leaves: &mut Vec<Digest>) -> Result<Done, LedgerError> {
@@ -317,7 +357,7 @@ mod tests {
     use tenon_core::{NewFact, Principal};
 
     use super::*;
-    use crate::{audit, files};
+    use crate::files;
 
     fn facts(count: usize, text: &str) -> Vec<Draft> {
         let by = Principal::person("ann");

@@ -37,6 +37,18 @@ pub enum OnnxError {
         /// What to do.
         hint: String,
     },
+    /// The same, and ONNX Runtime, which may have it, cannot be used; the source says why not and what to do.
+    #[error("`{what}` at {place} is not evaluated without ONNX Runtime; {hint}")]
+    RuntimeNeeded {
+        /// The operator, type or option.
+        what: String,
+        /// Where it stands in the model.
+        place: String,
+        /// What to do.
+        hint: String,
+        /// Why there is no runtime.
+        source: Box<OnnxError>,
+    },
     /// The caller's tensors do not fit the model.
     #[error("input `{name}`: {reason}")]
     Input {

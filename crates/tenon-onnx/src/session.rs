@@ -18,16 +18,20 @@ pub enum Session {
 }
 
 impl Session {
-    /// Loads a model: natively where every operator is known, else with `runtime`.
+    /// Loads a model: natively where every operator is known, else with the runtime that `find` finds. It is not looked
+    /// for before.
     ///
     /// # Errors
-    /// `Unsupported`, naming the operator, when the model needs a runtime and there is none; otherwise what
+    /// `RuntimeNeeded`, naming the operator, when the model needs a runtime and there is none; otherwise what
     /// [`Model::load`] or [`Runtime::load`] say.
-    pub fn load(bytes: &[u8], runtime: Option<&Runtime>) -> Result<Self> {
-        match (Model::load(bytes), runtime) {
-            (Ok(model), _) => Ok(Self::Native(model)),
-            (Err(OnnxError::Unsupported { .. }), Some(runtime)) => runtime.load(bytes).map(Self::Runtime),
-            (Err(error), _) => Err(error),
+    pub fn load(bytes: &[u8], find: impl FnOnce() -> Result<Runtime>) -> Result<Self> {
+        match Model::load(bytes) {
+            Ok(model) => Ok(Self::Native(model)),
+            Err(OnnxError::Unsupported { what, place, hint }) => match find() {
+                Ok(runtime) => runtime.load(bytes).map(Self::Runtime),
+                Err(source) => Err(OnnxError::RuntimeNeeded { what, place, hint, source: Box::new(source) }),
+            },
+            Err(error) => Err(error),
         }
     }
 

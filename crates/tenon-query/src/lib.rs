@@ -9,6 +9,7 @@ mod plan;
 pub mod point_in_time;
 mod rows_query;
 mod session;
+mod spill;
 
 pub use error::QueryError;
 pub use expression::Expression;

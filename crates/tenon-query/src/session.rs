@@ -14,11 +14,13 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::QueryError;
+use crate::spill::SpillFolder;
 
 /// How many of the greediest consumers an out-of-memory message names.
 const NAMED_CONSUMERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(2);
 
-/// A session in UTC whose queries share `memory_limit_bytes` and spill sorted and grouped rows to `spill_dir`.
+/// A session in UTC whose queries share `memory_limit_bytes` and spill sorted and grouped rows to a folder of its own
+/// below `spill_dir`, where what killed processes left goes first.
 ///
 /// Texts are plain UTF-8 arrays, names without quotes fold to lower case as in any SQL, and at least two partitions run
 /// at once.
@@ -27,11 +29,16 @@ const NAMED_CONSUMERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.satu
 /// [`QueryError::Failed`] when the spill folder cannot be used.
 pub fn session(memory_limit_bytes: usize, spill_dir: &Path) -> Result<SessionContext, QueryError> {
     let pool = TrackConsumersPool::new(FairSpillPool::new(memory_limit_bytes), NAMED_CONSUMERS);
-    let spill = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill_dir.to_owned()]));
+    let folder = SpillFolder::create(spill_dir)
+        .map_err(|error| QueryError::Failed(format!("`{}` cannot be used: {error}", spill_dir.display())))?;
+    let folders = DiskManagerMode::Directories(vec![folder.path().to_owned()]);
+    let spill = DiskManagerBuilder::default().with_mode(folders);
     let runtime =
         RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(spill).build_arc()?;
     let partitions = available_parallelism().map_or(2, usize::from).max(2);
-    let mut config = SessionConfig::new().with_batch_size(8192).with_target_partitions(partitions);
+    // The folder lives as long as the last session with this configuration.
+    let mut config =
+        SessionConfig::new().with_batch_size(8192).with_target_partitions(partitions).with_extension(Arc::new(folder));
     let options = config.options_mut();
     options.execution.time_zone = Some("UTC".to_owned());
     // One type for texts, offline and online: an array that a query returns equals one that was built.

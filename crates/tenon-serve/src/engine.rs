@@ -10,6 +10,17 @@ use tenon_onnx::{Attributions, Runtime, Session, Tensor, TensorData, TreeShap};
 
 use crate::error::{InferError, ServeError};
 
+/// Finds ONNX Runtime. Asked only for a version with an operator that is not evaluated in Rust.
+pub type FindRuntime = fn() -> tenon_onnx::Result<Runtime>;
+
+/// Finds ONNX Runtime where `ORT_DYLIB_PATH` says, or else in the `onnxruntime` package of `python3`.
+///
+/// # Errors
+/// Says where it was looked for and how to install it; or, in ONNX Runtime's words, why what was found is of no use.
+pub fn find_runtime() -> tenon_onnx::Result<Runtime> {
+    Runtime::find(None, None)
+}
+
 /// One version, loaded once and shared by all requests.
 pub(crate) struct Engine {
     pub(crate) version: ModelVersionRef,
@@ -20,7 +31,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    fn load(models: &Models, runtime: Option<&Runtime>, version: &ModelVersionRef) -> Result<Self, ServeError> {
+    fn load(models: &Models, runtime: FindRuntime, version: &ModelVersionRef) -> Result<Self, ServeError> {
         let record = models.version(version).map_err(ServeError::Models)?;
         let bytes = models.artifact(version).map_err(ServeError::Models)?;
         let fault = |source| ServeError::Onnx { version: version.clone(), action: "loaded", source };
@@ -84,12 +95,12 @@ impl Engine {
 /// All versions that were asked for since the start.
 pub(crate) struct Engines {
     models: Models,
-    runtime: Option<Runtime>,
+    runtime: FindRuntime,
     loaded: RwLock<HashMap<ModelVersionRef, Arc<Engine>>>,
 }
 
 impl Engines {
-    pub(crate) fn new(models: Models, runtime: Option<Runtime>) -> Self {
+    pub(crate) fn new(models: Models, runtime: FindRuntime) -> Self {
         Self { models, runtime, loaded: RwLock::default() }
     }
 
@@ -99,7 +110,7 @@ impl Engines {
             return Ok(Arc::clone(engine));
         }
         // Two callers may load the same bytes at once; the first to finish is kept.
-        let engine = Arc::new(Engine::load(&self.models, self.runtime.as_ref(), version)?);
+        let engine = Arc::new(Engine::load(&self.models, self.runtime, version)?);
         Ok(Arc::clone(self.loaded.write().entry(version.clone()).or_insert(engine)))
     }
 

@@ -24,6 +24,7 @@ mod words;
 pub use decision::{
     DecideRequest, Decision, DecisionBatch, FeatureStatus, FeatureUsed, Outcome, OutcomesTaken, Reason, Variant,
 };
+pub use engine::{FindRuntime, find_runtime};
 pub use error::{InferError, ReceiptFault, ServeError};
 pub use infer::{InferRequest, InferResponse, ModelMetadata, TensorMetadata, datatype};
 pub use log::Flushed;

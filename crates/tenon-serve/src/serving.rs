@@ -17,10 +17,9 @@ use tenon_features::FeatureStore;
 use tenon_lake::Lake;
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_models::Models;
-use tenon_onnx::Runtime;
 
 use crate::decision::{DecideRequest, Decision, DecisionBatch, Outcome, OutcomesTaken};
-use crate::engine::Engines;
+use crate::engine::{Engines, FindRuntime};
 use crate::error::{InferError, ServeError};
 use crate::infer::{InferRequest, InferResponse, ModelMetadata, check_inputs, metadata, pick_outputs};
 use crate::journal::{Journal, Segment};
@@ -45,8 +44,8 @@ pub struct ServingOptions {
     pub lake: Lake,
     /// The folder of the decision journal.
     pub journal: PathBuf,
-    /// ONNX Runtime, for models that are not evaluated natively.
-    pub runtime: Option<Runtime>,
+    /// Finds ONNX Runtime, for versions that are not evaluated in Rust; not asked before there is one.
+    pub runtime: FindRuntime,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.

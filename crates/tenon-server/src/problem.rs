@@ -1,5 +1,7 @@
 //! What callers hear when it does not go well. The inner chain goes to the log, never to them.
 
+use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -13,6 +15,7 @@ use tenon_ingest::IngestError;
 use tenon_lake::LakeError;
 use tenon_ledger::LedgerError;
 use tenon_models::ModelError;
+use tenon_onnx::OnnxError;
 use tenon_policy::PolicyError;
 use tenon_serve::{InferError, ServeError};
 use tenon_watch::WatchError;
@@ -153,6 +156,18 @@ impl From<ServeError> for Problem {
             | ServeError::NothingToRollBackTo { .. }
             | ServeError::FeatureGone { .. }
             | ServeError::NotADecider { .. } => StatusCode::CONFLICT,
+            ServeError::Onnx { version, source: source @ OnnxError::RuntimeNeeded { .. }, .. } => {
+                let why = std::error::Error::source(source).map(ToString::to_string).unwrap_or_default();
+                let sentence = format!("`{version}` cannot be served here: {source}: {why}");
+                tracing::error!("{sentence}");
+                return Self::new(StatusCode::NOT_IMPLEMENTED, sentence);
+            }
+            ServeError::Journal { source, .. }
+                if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge) =>
+            {
+                tracing::error!(error = &error as &dyn std::error::Error, "there is no room to write");
+                StatusCode::INSUFFICIENT_STORAGE
+            }
             other => return Self::internal("serving", other),
         };
         Self::new(status, error.to_string())
@@ -161,13 +176,22 @@ impl From<ServeError> for Problem {
 
 impl From<LakeError> for Problem {
     fn from(error: LakeError) -> Self {
+        let error = match error {
+            LakeError::Ledger(source) | LakeError::Unsealed { source: source @ LedgerError::Damaged(_), .. } => {
+                return source.into();
+            }
+            other => other,
+        };
         let status = match &error {
             LakeError::NoDataset { .. } | LakeError::NoVersion { .. } => StatusCode::NOT_FOUND,
             LakeError::Query(_) | LakeError::VersionOfMany(_) => StatusCode::BAD_REQUEST,
             LakeError::View(_) | LakeError::ViewCycle(_) | LakeError::Contract { .. } | LakeError::Misfit { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            LakeError::DiskFull { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            _ if error.is_for_want_of_room() => {
+                tracing::error!(error = &error as &dyn std::error::Error, "there is no room to write");
+                StatusCode::INSUFFICIENT_STORAGE
+            }
             other => return Self::internal("using the lake", other),
         };
         Self::new(status, error.to_string())
@@ -198,6 +222,15 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::NoSuchFact { .. } => Self::not_found(error.to_string()),
+            // Whoever asks for a fact that was tampered with is told so: silence would be the tamperer's gain.
+            LedgerError::Damaged(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the ledger is damaged");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            }
+            _ if error.is_for_want_of_room() => {
+                tracing::error!(error = &error as &dyn std::error::Error, "there is no room to write");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string())
+            }
             other => Self::internal("reading the ledger", &other),
         }
     }

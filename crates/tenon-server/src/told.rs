@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tenon_console::view::FactRow;
+use tenon_core::words::count;
 use tenon_ledger::StoredFact;
 
 /// One fact as a row.
@@ -18,7 +19,7 @@ pub(crate) fn row(StoredFact { index, fact }: &StoredFact) -> FactRow {
 
 fn what(kind: &str, body: &Value) -> String {
     let text = |name: &str| body[name].as_str().unwrap_or_default();
-    let number = |name: &str| body[name].as_u64().unwrap_or_default();
+    let number = |name: &str| count(body[name].as_u64().unwrap_or_default());
     if let Some(sentence) = body["sentence"].as_str() {
         return sentence.to_owned();
     }

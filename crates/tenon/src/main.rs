@@ -21,12 +21,15 @@ use crate::output::{Verdict, say};
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("TENON_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A log that cannot be written, such as one redirected to a full disk, is no reason to fail: telling of it would panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.log_internal_errors(false).init();
     let output = arguments.output;
     let ended = run(arguments).and_then(|answer| answer.print(output));
     match ended {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::Refused) => ExitCode::from(1),
+        Ok(Verdict::Failed) => ExitCode::from(3),
         Err(failure) => {
             say(failure.message());
             failure.exit_code()

@@ -23,6 +23,8 @@ pub enum Verdict {
     Done,
     /// Refused, or a check that failed.
     Refused,
+    /// A part of it went wrong; the answer says which.
+    Failed,
 }
 
 impl Answer {
@@ -36,8 +38,17 @@ impl Answer {
     /// The same answer, as a refusal where `refused`.
     #[must_use]
     pub fn refused_if(mut self, refused: bool) -> Self {
-        if refused {
+        if refused && self.verdict == Verdict::Done {
             self.verdict = Verdict::Refused;
+        }
+        self
+    }
+
+    /// The same answer, as one in which something went wrong where `failed`.
+    #[must_use]
+    pub fn failed_if(mut self, failed: bool) -> Self {
+        if failed {
+            self.verdict = Verdict::Failed;
         }
         self
     }

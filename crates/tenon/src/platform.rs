@@ -366,7 +366,7 @@ async fn serving(
         features: features.clone(),
         lake: lake.clone(),
         journal: root.join(".tenon/journal"),
-        runtime: None,
+        runtime: tenon_serve::find_runtime,
         clock: Arc::clone(clock),
         ids: Arc::clone(ids),
     };

@@ -17,7 +17,7 @@ async fn view() -> Arc<LiveView> {
     let specs = fixture::company();
     let name = FeatureViewName::new("aircraft_delay").unwrap();
     let spec = &specs.feature_views[&name].spec;
-    let session = tenon_query::session(1 << 24, &std::env::temp_dir()).unwrap();
+    let session = tenon_query::session(1 << 24, &std::env::temp_dir().join("tenon-tests")).unwrap();
     let schema = flights(&[]).schema();
     let query = RowsQuery::plan(&session, &spec.source, "flights", Arc::clone(&schema)).await.unwrap();
     let shape = Shape::new(&name, spec, &schema, query.schema()).unwrap();

@@ -15,7 +15,7 @@ use super::{Checked, KeySet, Rules, Seen};
 use crate::LakeError;
 
 fn rules(contract: &str) -> Result<Rules, LakeError> {
-    let session = tenon_query::session(64 << 20, &std::env::temp_dir()).unwrap();
+    let session = tenon_query::session(64 << 20, &std::env::temp_dir().join("tenon-tests")).unwrap();
     let spec = toml::from_str(&format!("description = \"d\"\n[source]\npush = true\n{contract}")).unwrap();
     Rules::compile(&session, "flights", &spec)
 }

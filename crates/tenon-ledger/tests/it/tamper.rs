@@ -194,6 +194,78 @@ async fn a_log_that_does_not_hold_is_read_but_gets_no_more_facts() {
 }
 
 #[tokio::test]
+async fn nobody_is_handed_a_fact_that_was_changed_behind_the_open_ledger() {
+    let fixture = Fixture::new();
+    fixture.fill(600, 100).await;
+    let database = fixture.database();
+    let whole = leaf(&database, 9);
+    let mut changed = whole.clone();
+    let at = whole.windows(4).position(|window| window == b"\"n\":").unwrap() + 4;
+    changed[at] = b'7';
+    set_leaf(&database, 9, &changed);
+    let ledger = &fixture.ledger;
+    let damaged = |error: LedgerError| {
+        let text = error.to_string();
+        assert!(matches!(error, LedgerError::Damaged(_)) && text.contains("fact 9 is not"), "{text}");
+    };
+    damaged(ledger.facts(0..20).unwrap_err());
+    damaged(ledger.facts_of(&["run.finished"], 0, 10).unwrap_err());
+    damaged(ledger.leaf(9).unwrap_err());
+    damaged(ledger.inclusion(9).unwrap_err());
+    damaged(ledger.docs_as_of(crate::fixture::moment("2014-01-01")).err().unwrap());
+    damaged(ledger.export(&fixture.folder.path().join("export")).unwrap_err());
+    assert_eq!(ledger.facts(10..20).unwrap().len(), 10, "others are handed out");
+    assert!(ledger.inclusion(8).is_ok() && ledger.consistency(300, 600).is_ok(), "the tree is whole");
+
+    // Together with its hash in the tree: the checkpoint's signature still tells.
+    let tile: Vec<u8> =
+        database.query_row("SELECT hashes FROM tiles WHERE level = 0 AND number = 0", [], |row| row.get(0)).unwrap();
+    let mut forged = tile.clone();
+    forged[9 * 32..10 * 32].copy_from_slice(tenon_ledger::merkle::leaf_hash(&changed).as_bytes());
+    let set = "UPDATE tiles SET hashes = ?1 WHERE level = 0 AND number = 0";
+    database.execute(set, [&forged]).unwrap();
+    damaged(ledger.inclusion(9).unwrap_err());
+    assert!(matches!(ledger.inclusion(8), Err(LedgerError::Damaged(_))), "its neighbour's proof leads elsewhere");
+    assert!(matches!(ledger.consistency(100, 600), Err(LedgerError::Damaged(_))));
+    database.execute(set, [&tile]).unwrap();
+    set_leaf(&database, 9, &whole);
+    assert_eq!(ledger.facts(0..600).unwrap().len(), 600);
+    assert!(ledger.inclusion(9).is_ok());
+}
+
+#[tokio::test]
+async fn nothing_more_is_signed_after_a_stranger_changed_the_database_until_it_holds_again() {
+    let fixture = Fixture::new();
+    fixture.fill(300, 100).await;
+    let database = fixture.database();
+    let kept = fixture.ledger.checkpoint().unwrap();
+    let append = async || fixture.ledger.append(vec![numbered(1_000)]).await;
+    for (change, undo) in [
+        (
+            "CREATE TABLE spare AS SELECT * FROM facts WHERE idx = 7; DELETE FROM facts WHERE idx = 7",
+            "INSERT INTO facts SELECT * FROM spare; DROP TABLE spare",
+        ),
+        (
+            "CREATE TABLE spare AS SELECT * FROM facts WHERE idx >= 250; DELETE FROM facts WHERE idx >= 250",
+            "INSERT INTO facts SELECT * FROM spare; DROP TABLE spare",
+        ),
+        ("UPDATE facts SET kind = 'x' || kind WHERE idx = 3", "UPDATE facts SET kind = substr(kind, 2) WHERE idx = 3"),
+    ] {
+        database.execute_batch(change).unwrap();
+        for _ in 0..2 {
+            let error = append().await.unwrap_err();
+            assert!(matches!(error, LedgerError::Damaged(_)), "{change}: {error}");
+            assert!(error.to_string().contains("another program has changed its database"), "{error}");
+            assert_eq!(fixture.ledger.checkpoint().unwrap(), kept, "{change}: signed on");
+        }
+        database.execute_batch(undo).unwrap();
+    }
+    let appended = append().await.unwrap();
+    assert_eq!(appended.indices, [300]);
+    assert!(fixture.ledger.verify_against(&kept, |_, _| ()).unwrap().ok());
+}
+
+#[tokio::test]
 async fn progress_is_told_up_to_the_end() {
     let fixture = Fixture::new();
     fixture.ledger.append((0..9_000).map(numbered).collect()).await.unwrap();

@@ -50,13 +50,16 @@ fn at(
     let table = GroupTable::count(labels, &said_yes, groups, floor)?;
     let gap = table.equal_opportunity()?;
     let interval = table.gap_interval(Rate::TruePositive, LEVEL, REPLICATES, 0)?;
+    let (highest, lowest) = (percent(gap.highest.1), percent(gap.lowest.1));
+    let finds = if gap.highest.0 == gap.lowest.0 {
+        format!("{highest} in every group by {group_by}")
+    } else {
+        let (most, least) = (&gap.highest.0, &gap.lowest.0);
+        format!("{highest} for `{most}` and {lowest} for `{least}`, the groups by {group_by} that differ most")
+    };
     let mut sentence = format!(
-        "Of the cases that come true, it finds {} for `{}` and {} for `{}`, the groups by {group_by} that differ most: {:.1} points \
+        "Of the cases that come true, it finds {finds}: {:.1} points \
          ({} sure: {:.1} to {:.1}); at most {:.1} are allowed. It says yes from a probability of {} on.",
-        percent(gap.highest.1),
-        gap.highest.0,
-        percent(gap.lowest.1),
-        gap.lowest.0,
         gap.difference * 100.0,
         percent(LEVEL),
         interval.low * 100.0,

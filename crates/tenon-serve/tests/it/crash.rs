@@ -94,7 +94,7 @@ async fn a_damaged_record_in_the_middle_is_told_and_nothing_is_dropped() {
         features: world.features.clone(),
         lake: world.lake.clone(),
         journal: aside,
-        runtime: None,
+        runtime: tenon_serve::find_runtime,
         clock: world.clock.clone(),
         ids: std::sync::Arc::new(tenon_core::id::RandomIds),
     };

@@ -3,6 +3,7 @@
 
 mod crash;
 mod decide;
+mod engine;
 mod receipt;
 mod rollout;
 
@@ -174,11 +175,15 @@ impl World {
 
     /// Registers a version as the trainer and the gates would.
     async fn register(&self, n: u32, sure: f64, approved: bool) {
-        let bytes = onnx(sure);
-        let artifact = Digest::of(&bytes);
+        self.register_artifact(n, &onnx(sure), approved).await;
+    }
+
+    /// The same for a model from anywhere.
+    async fn register_artifact(&self, n: u32, bytes: &[u8], approved: bool) {
+        let artifact = Digest::of(bytes);
         let place = self.folder.path().join("artifacts/models");
         std::fs::create_dir_all(&place).unwrap();
-        std::fs::write(place.join(format!("{}.onnx", artifact.hex())), &bytes).unwrap();
+        std::fs::write(place.join(format!("{}.onnx", artifact.hex())), bytes).unwrap();
         let run = RunId::new(&SeededIds::new(u64::from(n)), self.clock.now());
         let moment = self.clock.now();
         let training_set = TrainingSet {
@@ -264,7 +269,7 @@ async fn open(
         features,
         lake,
         journal: folder.join("journal"),
-        runtime: None,
+        runtime: tenon_serve::find_runtime,
         clock: clock.clone(),
         ids: Arc::new(SeededIds::new(100 + seed)),
     };

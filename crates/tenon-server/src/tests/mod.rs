@@ -234,7 +234,7 @@ impl World {
             features: features.clone(),
             lake: lake.clone(),
             journal: at("journal"),
-            runtime: None,
+            runtime: tenon_serve::find_runtime,
             clock: clock.clone(),
             ids: Arc::new(SeededIds::new(3)),
         });

@@ -11,7 +11,7 @@ use tenon_policy::Action;
 
 use super::Context;
 use crate::failure::{Failure, While};
-use crate::output::{Answer, count, table};
+use crate::output::{Answer, Verdict, count, say, table};
 
 /// Brings files into the lake.
 pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, Failure> {
@@ -29,17 +29,22 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
             .collect(),
     };
     let mut told = Vec::new();
-    let mut refused = false;
+    let (mut refused, mut failed) = (false, false);
     for name in names {
         platform.allow(&by, Action::DatasetWrite, ResourceRef::new(ResourceKind::Dataset, name.as_str())).await?;
         let files = platform.ingest.files(&by, &name, &platform.root).await.during("ingesting")?;
         for file in files {
-            let (outcome, bad) = outcome(&file.outcome);
-            refused |= bad;
+            let (outcome, verdict) = outcome(&file.outcome);
+            refused |= verdict == Verdict::Refused;
+            failed |= verdict == Verdict::Failed;
             told.push((name.to_string(), file.path, outcome));
         }
     }
-    platform.features.flush().await.during("writing the online store")?;
+    if let Err(error) = platform.features.flush().await {
+        // It is a cache of the lake: what was said of the files stands.
+        say(format!("the online store was not written, and catches up when it is opened again: {}", chain(&error)));
+        failed = true;
+    }
     let rows = told.iter().map(|(name, path, outcome)| [name.clone(), path.clone(), outcome.1.clone()]);
     let text =
         if told.is_empty() { "no file to take".to_owned() } else { table(&["dataset", "file", "outcome"], rows) };
@@ -47,11 +52,11 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
         .into_iter()
         .map(|(name, path, outcome)| json!({ "dataset": name, "file": path, "outcome": outcome.0 }))
         .collect();
-    Ok(Answer::new(&json, text)?.refused_if(refused))
+    Ok(Answer::new(&json, text)?.refused_if(refused).failed_if(failed))
 }
 
-/// What became of a batch, for machines and for people, and whether it is bad news.
-pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Value, String), bool) {
+/// What became of a batch, for machines and for people, and what it means for the exit code.
+pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Value, String), Verdict) {
     match outcome {
         Ok(WriteOutcome::Committed { fact, .. }) => {
             let mut text = format!("version {}: {} rows landed", fact.version, count(fact.accepted));
@@ -64,10 +69,10 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
             if !warned.is_empty() {
                 text.push_str(&format!("; remarked on: {}", warned.join("; ")));
             }
-            ((json!({ "committed": fact }), text), false)
+            ((json!({ "committed": fact }), text), Verdict::Done)
         }
         Ok(WriteOutcome::Already(fact)) => {
-            ((json!({ "already": fact }), format!("taken before, as version {}", fact.version)), false)
+            ((json!({ "already": fact }), format!("taken before, as version {}", fact.version)), Verdict::Done)
         }
         Ok(WriteOutcome::Refused(fact)) => {
             let broken: Vec<String> = fact.reasons.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
@@ -75,11 +80,11 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
                 true => format!("refused: {}", fact.sentence),
                 false => format!("refused: {}: {}", fact.sentence, broken.join("; ")),
             };
-            ((json!({ "refused": fact }), text), true)
+            ((json!({ "refused": fact }), text), Verdict::Refused)
         }
         Err(error) => {
             let chain = chain(error);
-            ((json!({ "failed": chain }), format!("failed: {chain}")), true)
+            ((json!({ "failed": chain }), format!("failed: {chain}")), Verdict::Failed)
         }
     }
 }
