@@ -99,7 +99,7 @@ impl Table {
     /// Appends a commit and returns its version; `note` is given that version. The commit is durable and, until
     /// [`Head::unsealed`] is told otherwise, unsealed.
     pub(crate) async fn commit(
-        self: &Arc<Self>,
+        &self,
         head: &mut Head,
         change: Change,
         at: Timestamp,
@@ -127,7 +127,7 @@ impl Table {
                 if let Some(schema) = change.schema {
                     head.schema = Some(schema);
                 }
-                self.checkpoint(version);
+                self.checkpoint(version).await;
                 return Ok(version);
             }
             // Another process was faster. Appending after it is fine unless it changed what the table is.
@@ -139,24 +139,20 @@ impl Table {
         }
     }
 
-    /// Writes a table checkpoint when it is time, beside whatever comes next: it only makes reading faster, so that nobody
-    /// waits for it and a failure is worth no more than a warning. One that is cut off leaves nothing that a reader sees.
-    fn checkpoint(self: &Arc<Self>, version: u64) {
+    /// Writes a table checkpoint when it is time. It only makes reading faster, so that a failure is worth no more than a
+    /// warning, and one that is cut off leaves nothing that a reader sees. Its commit waits for it: a program that ends
+    /// after its last commit must not leave it half-way.
+    async fn checkpoint(&self, version: u64) {
         if !(version + 1).is_multiple_of(CHECKPOINT_INTERVAL) {
             return;
         }
-        let table = Arc::clone(self);
-        tokio::spawn(async move {
-            let written = match table.at(version).await {
-                Ok(snapshot) => {
-                    checkpoints::create_checkpoint(&snapshot, None).await.map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(error) = written {
-                tracing::warn!(table = table.name, version, error, "no table checkpoint was written");
-            }
-        });
+        let written = match self.at(version).await {
+            Ok(snapshot) => checkpoints::create_checkpoint(&snapshot, None).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = written {
+            tracing::warn!(table = self.name, version, error, "no table checkpoint was written");
+        }
     }
 
     /// The table as it was at a version.
