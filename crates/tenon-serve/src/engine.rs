@@ -117,11 +117,7 @@ impl Engines {
     /// A model's versions that may answer callers, oldest first.
     pub(crate) fn approved(&self, model: &ModelName) -> Result<Vec<u32>, ServeError> {
         let versions = self.models.versions(model).map_err(ServeError::Models)?;
-        Ok(versions
-            .iter()
-            .filter(|record| is_approved(record))
-            .map(|record| record.registered.version.version)
-            .collect())
+        Ok(versions.iter().filter(|record| record.is_approved()).map(|record| record.registered.version.version).collect())
     }
 
     pub(crate) fn record(&self, version: &ModelVersionRef) -> Result<VersionRecord, ServeError> {
@@ -143,8 +139,4 @@ impl Engines {
         let unknown = || InferError::UnknownVersion { model: model.clone(), version };
         Ok(ModelVersionRef { model: model.clone(), version: picked.ok_or_else(unknown)? })
     }
-}
-
-pub(crate) fn is_approved(record: &VersionRecord) -> bool {
-    record.judged.as_ref().is_some_and(|judged| judged.approved)
 }

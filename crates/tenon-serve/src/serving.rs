@@ -1,6 +1,6 @@
 //! The façade: what the rest of the program sees of serving.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tenon_features::FeatureStore;
 use tenon_lake::Lake;
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_models::Models;
+use tenon_policy::{Guard, Request};
 
 use crate::decision::{DecideRequest, Decision, DecisionBatch, Outcome, OutcomesTaken};
 use crate::engine::{Engines, FindRuntime};
@@ -42,6 +43,8 @@ pub struct ServingOptions {
     pub features: FeatureStore,
     /// Where decisions and outcomes are kept.
     pub lake: Lake,
+    /// Who may move traffic: asked before the program moves any by itself.
+    pub guard: Guard,
     /// The folder of the decision journal.
     pub journal: PathBuf,
     /// Finds ONNX Runtime, for versions that are not evaluated in Rust; not asked before there is one.
@@ -63,6 +66,9 @@ pub(crate) struct Inner {
     pub(crate) catalog: Catalog,
     pub(crate) features: FeatureStore,
     pub(crate) lake: Lake,
+    pub(crate) guard: Guard,
+    /// Moves that the policies refused, each of which is on the record once.
+    pub(crate) refused: Mutex<HashSet<Request>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) engines: Engines,
@@ -93,6 +99,8 @@ impl Serving {
                 catalog: options.catalog,
                 features: options.features,
                 lake: options.lake,
+                guard: options.guard,
+                refused: Mutex::default(),
                 clock: options.clock,
                 ids: options.ids,
                 engines: Engines::new(options.models, options.runtime),

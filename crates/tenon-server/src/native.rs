@@ -7,10 +7,11 @@ use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tenon_core::fact::{TrafficShifted, Verdict};
+use tenon_core::fact::TrafficShifted;
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::{DeploymentName, ModelVersionRef};
 use tenon_ledger::StoredFact;
+use tenon_models::VersionRecord;
 use tenon_policy::{Action, Request};
 use tenon_serve::{DeploymentState, TrafficPeriod};
 
@@ -157,9 +158,8 @@ pub(crate) async fn rollout(
     let Json(Rollout { version }) = asked?;
     let target = ResourceRef::new(ResourceKind::Deployment, deployment.as_str());
     let record = house.models.version(&version);
-    let mut fair = record.iter().flat_map(|record| &record.gates);
-    let fair = fair.any(|gate| gate.gate == "fairness" && gate.verdict == Verdict::Passed);
-    let approved = record.as_ref().is_ok_and(|record| record.judged.as_ref().is_some_and(|judged| judged.approved));
+    let fair = record.as_ref().is_ok_and(|record| record.passed("fairness"));
+    let approved = record.as_ref().is_ok_and(VersionRecord::is_approved);
     let question = Request::new(caller.0.clone(), Action::RolloutStart, target).candidate(fair, approved);
     house.allow_request(&question).await?;
     record?;
