@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tenon_company::Catalog;
 use tenon_core::fact::{DatasetCommitted, DatasetRefused};
 use tenon_core::spec::{DatasetSpec, Resource};
-use tenon_core::{AsOf, Clock, DatasetName, Digest, Principal};
+use tenon_core::{AsOf, Clock, DatasetName, Digest, Principal, Timestamp};
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_query::RowsQuery;
 use url::Url;
@@ -20,7 +20,7 @@ use url::Url;
 use crate::contract::{KeySet, Rules, Seen};
 use crate::projection::{COMMITS, TABLES, commits_of};
 use crate::table::{Slot, Table};
-use crate::{Checked, LakeError, QUARANTINE, TableCommit, TableState, quarantine_of};
+use crate::{BRANCHES_FOLDER, Checked, LakeError, QUARANTINE, TableCommit, TableState, quarantine_of};
 
 /// What all queries together may take of memory; beyond it they spill.
 const QUERY_MEMORY_BYTES: usize = 768 << 20;
@@ -52,18 +52,20 @@ type Planned = Vec<(SchemaRef, Arc<RowsQuery>)>;
 type ReadKeys = (Vec<(String, u64)>, Arc<KeySet>);
 
 pub(crate) struct Inner {
-    root: Url,
+    pub root: Url,
     pub ledger: Ledger,
     pub catalog: Catalog,
     pub clock: Arc<dyn Clock>,
     /// Limits and functions of every query; holds no tables.
     pub session: SessionContext,
-    tables: Mutex<HashMap<String, Slot>>,
+    pub tables: Mutex<HashMap<String, Slot>>,
     rules: Mutex<HashMap<DatasetName, Arc<Rules>>>,
     /// Key sets by reference, with the versions that they were read from.
     keys: Mutex<HashMap<String, ReadKeys>>,
     /// Planned queries by text and dataset, one for each schema of the rows.
     pub rows_queries: Mutex<HashMap<(String, String), Planned>>,
+    /// Held while tags, branches and holds are made, merged or removed, and by a vacuum.
+    pub versions: tokio::sync::Mutex<()>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }
@@ -132,6 +134,7 @@ impl Lake {
                 rules: Mutex::default(),
                 keys: Mutex::default(),
                 rows_queries: Mutex::default(),
+                versions: tokio::sync::Mutex::default(),
                 #[cfg(test)]
                 stop_after: Mutex::default(),
             }),
@@ -155,7 +158,7 @@ impl Lake {
                 }
             }
         }
-        Ok(())
+        self.settle_branches().await
     }
 
     /// Checks a batch against the dataset's contract and commits it: rows that keep it to the table, rows that break it
@@ -222,6 +225,15 @@ impl Lake {
         Ok(self.inner.ledger.docs().read(TABLES, table)?)
     }
 
+    /// All tables with a sealed version as they stood at a moment, in the order of their names.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn list_as_of(&self, at: Timestamp) -> Result<Vec<TableState>, LakeError> {
+        let states: Vec<(String, TableState)> = self.inner.ledger.docs_as_of(at)?.list(TABLES, "")?;
+        Ok(states.into_iter().map(|(_, state)| state).collect())
+    }
+
     /// The sealed versions of a table, oldest first.
     ///
     /// # Errors
@@ -270,7 +282,10 @@ impl Lake {
     }
 
     /// The folder of a table: datasets under their own name, the program's tables behind a `_`.
-    fn folder(&self, table: &str) -> String {
+    pub(crate) fn folder(&self, table: &str) -> String {
+        if table.contains('/') {
+            return format!("{BRANCHES_FOLDER}/{table}");
+        }
         let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
         let is_dataset = self.inner.catalog.specs().datasets.keys().any(|name| name.as_str() == dataset);
         if is_dataset { table.to_owned() } else { format!("_{table}") }
