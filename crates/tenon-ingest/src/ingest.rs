@@ -11,7 +11,7 @@ use tenon_company::Catalog;
 use tenon_core::fact::DatasetCommitted;
 use tenon_core::spec::{Contract, DatasetSpec};
 use tenon_core::{BranchName, DatasetName, Digest, Principal};
-use tenon_lake::{BatchSource, Checked, Lake, WriteOutcome, rows_digest};
+use tenon_lake::{BatchSource, Checked, Checker, Lake, WriteOutcome, rows_digest};
 use tokio::sync::mpsc;
 
 use crate::{Buffer, IngestError, files, formats, rows_from_json};
@@ -71,6 +71,13 @@ impl Ingest {
         Ok(match &self.branch {
             Some(branch) => self.lake.sealed_batch_on(branch, dataset, source)?,
             None => self.lake.sealed_batch(dataset, source)?,
+        })
+    }
+
+    fn checker(&self, dataset: &DatasetName) -> Result<Checker, IngestError> {
+        Ok(match &self.branch {
+            Some(branch) => self.lake.checker_on(branch, dataset)?,
+            None => self.lake.checker(dataset),
         })
     }
 
@@ -181,7 +188,7 @@ impl Ingest {
         let reading = tokio::task::spawn_blocking(move || {
             formats::read(&path, file, &contract, |piece| pieces.blocking_send(piece).is_ok())
         });
-        let mut checker = self.lake.checker(dataset);
+        let mut checker = self.checker(dataset)?;
         let mut checked = Vec::new();
         while let Some(piece) = arriving.recv().await {
             let piece = checker.check(&[piece]).await?;

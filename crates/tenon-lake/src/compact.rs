@@ -51,6 +51,25 @@ impl Lake {
         Ok(done)
     }
 
+    /// The datasets whose declaration says that their small files are to be taken together now, and to what size.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub async fn due_for_compaction(&self) -> Result<Vec<(DatasetName, u64)>, LakeError> {
+        let mut due = Vec::new();
+        for dataset in self.table_datasets() {
+            let Some(declared) = self.table_spec(&dataset)?.spec.compaction else { continue };
+            let target_bytes = u64::from(declared.target_mb) << 20;
+            let Some(version) = self.sealed_version(dataset.as_str())? else { continue };
+            let files = self.table(dataset.as_str()).await?.in_order(version).await?;
+            let small: usize = groups(files, target_bytes).iter().map(Vec::len).sum();
+            if small >= declared.small_files as usize {
+                due.push((dataset, target_bytes));
+            }
+        }
+        Ok(due)
+    }
+
     async fn compact_table(
         &self,
         by: &Principal,

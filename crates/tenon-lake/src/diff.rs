@@ -221,7 +221,7 @@ impl Rows {
         let same: Vec<String> =
             self.key.iter().map(|key| format!("b.{0} IS NOT DISTINCT FROM a.{0}", quoted(key))).collect();
         format!(
-            "{} AS b FULL OUTER JOIN {} AS a ON {} AND b.\"{NTH}\" = a.\"{NTH}\"",
+            "{} AS b FULL OUTER JOIN {} AS a ON {} AND b.\"{NTH}\" IS NOT DISTINCT FROM a.\"{NTH}\"",
             side("before", |column| column.before),
             side("after", |column| column.after),
             same.join(" AND ")

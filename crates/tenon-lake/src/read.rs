@@ -54,7 +54,7 @@ impl Lake {
         self.query_in(Some(&branch), sql, as_of).await
     }
 
-    async fn query_in(
+    pub(crate) async fn query_in(
         &self,
         branch: Option<&BranchRecord>,
         sql: &str,
@@ -363,7 +363,7 @@ impl Lake {
 }
 
 /// The branch's own table that stands in for one that a query names.
-fn on_branch(branch: Option<&BranchRecord>, table: &str) -> Option<String> {
+pub(crate) fn on_branch(branch: Option<&BranchRecord>, table: &str) -> Option<String> {
     let branch = branch?;
     let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
     let is_there = branch.branch.tables.iter().any(|begun| begun.dataset.as_str() == dataset);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tenon_core::fact::{LakeVacuumed, Payload, RunStarted, TableVersion, TrainingSet};
+use tenon_core::fact::{DatasetCommitted, LakeVacuumed, Payload, RunStarted, TableVersion, TrainingSet};
 use tenon_core::id::RunId;
 use tenon_core::{AsOf, BranchName, Digest, HoldName, NewFact, Span, TagName, Timestamp};
 use tenon_lake::{LakeError, MergeOutcome, WriteOutcome};
@@ -160,14 +160,19 @@ async fn a_difference_counts_rows_by_key_and_says_which_columns() {
 }
 
 /// Takes a batch onto a branch.
-async fn on_branch(company: &Company, on: &str, dataset: &str, source: &str, rows: arrow::array::RecordBatch) {
-    let checked = company.lake.check(&name(dataset), &[rows]).await.unwrap();
-    let landed = company
-        .lake
-        .commit_checked_on(&branch(on), &ana(), &name(dataset), &source_of(source), vec![checked])
-        .await
-        .unwrap();
-    assert!(matches!(landed, WriteOutcome::Committed { .. }), "{landed:?}");
+async fn on_branch(
+    company: &Company,
+    on: &str,
+    dataset: &str,
+    source: &str,
+    rows: arrow::array::RecordBatch,
+) -> DatasetCommitted {
+    let (lake, on, dataset) = (&company.lake, branch(on), name(dataset));
+    let checked = lake.checker_on(&on, &dataset).unwrap().check(&[rows]).await.unwrap();
+    match lake.commit_checked_on(&on, &ana(), &dataset, &source_of(source), vec![checked]).await.unwrap() {
+        WriteOutcome::Committed { fact, .. } => fact,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -176,8 +181,10 @@ async fn a_branch_is_seen_by_who_asks_for_it_and_merged_into_all_its_tables() {
     company.committed("planes", "p", planes(&["N1"])).await;
     let (on, both) = (branch("audit"), [name("planes"), name("flights")]);
     company.lake.create_branch(&ana(), &on, &both).await.unwrap();
-    on_branch(&company, "audit", "flights", "d", flights(&[("d", None, Some(4)), ("bad", None, Some(999))])).await;
     on_branch(&company, "audit", "planes", "q", planes(&["N2"])).await;
+    // References look at what the branch holds: `N2` is known there, and nowhere else.
+    let rows = flights(&[("d", Some("N2"), Some(4)), ("bad", None, Some(999))]);
+    assert!(on_branch(&company, "audit", "flights", "d", rows).await.warnings.is_empty());
     company.reopen().await;
     let lake = &company.lake;
     assert_eq!(company.number(COUNT, AsOf::Latest).await, 3);
@@ -340,4 +347,18 @@ async fn a_vacuum_keeps_what_models_learnt_from_and_what_branches_began_with() {
     lake.drop_branch(&ana(), &branch("audit"), None).await.unwrap();
     assert_eq!(vacuum().await.unreadable, [(1, 2)]);
     assert_eq!(ids(&company, AsOf::Version(0)).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_dataset_that_declares_it_is_due_once_it_has_enough_small_files() {
+    let company = three().await;
+    assert!(company.lake.due_for_compaction().await.unwrap().is_empty());
+    let declared = |files: u32| FLIGHTS.replace("[source]", &format!("[compaction]\nsmall_files = {files}\n[source]"));
+    company.catalog.replace(specs(&declared(4), &[]));
+    assert!(company.lake.due_for_compaction().await.unwrap().is_empty());
+    company.catalog.replace(specs(&declared(3), &[]));
+    let due = company.lake.due_for_compaction().await.unwrap();
+    assert_eq!(due, [(name("flights"), 64 << 20)]);
+    company.lake.compact(&ana(), &due[0].0, due[0].1).await.unwrap();
+    assert!(company.lake.due_for_compaction().await.unwrap().is_empty());
 }

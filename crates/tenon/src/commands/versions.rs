@@ -1,6 +1,7 @@
 //! `tag`, `diff`, `restore`, `branch`, `compact`, `vacuum`, `hold`.
 
 use serde_json::json;
+use tenon_core::fact::DatasetCompacted;
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::words::count;
 use tenon_core::{AsOf, BranchName, DatasetName, Principal};
@@ -270,12 +271,7 @@ pub async fn compact(context: &Context, asked: &Compact) -> Result<Answer, Failu
     let datasets = if chosen.is_empty() { tables.collect() } else { chosen };
     let mut done = Vec::new();
     for dataset in datasets {
-        for compacted in platform.lake.compact(&by, &dataset, asked.target_mb << 20).await.during("compacting")? {
-            // The rows are the same: views over them go on from this version.
-            let fed = platform.features.feed(&compacted.table, &[], compacted.version).await;
-            fed.during("telling the features")?;
-            done.push(compacted);
-        }
+        done.extend(compact_one(&platform, &by, &dataset, asked.target_mb << 20).await?);
     }
     platform.features.flush().await.during("writing the online store")?;
     let rows = done.iter().map(|done| {
@@ -292,6 +288,33 @@ pub async fn compact(context: &Context, asked: &Compact) -> Result<Answer, Failu
         false => table(&["table", "version", "files", "as", "rows"], rows),
     };
     Answer::new(&done, said)
+}
+
+/// Takes the small files together of those datasets that declare it and have enough of them.
+///
+/// # Errors
+/// When a policy says no, or a file cannot be written.
+pub async fn compact_due(platform: &Platform) -> Result<(), Failure> {
+    let by = Principal::service("compact");
+    for (dataset, target_bytes) in platform.lake.due_for_compaction().await.during("looking for small files")? {
+        allow(platform, &by, Action::DatasetWrite, std::slice::from_ref(&dataset)).await?;
+        compact_one(platform, &by, &dataset, target_bytes).await?;
+    }
+    Ok(())
+}
+
+async fn compact_one(
+    platform: &Platform,
+    by: &Principal,
+    dataset: &DatasetName,
+    target_bytes: u64,
+) -> Result<Vec<DatasetCompacted>, Failure> {
+    let done = platform.lake.compact(by, dataset, target_bytes).await.during("compacting")?;
+    for compacted in &done {
+        // The rows are the same: views over them go on from this version.
+        platform.features.feed(&compacted.table, &[], compacted.version).await.during("telling the features")?;
+    }
+    Ok(done)
 }
 
 /// Files that nothing needs go.
