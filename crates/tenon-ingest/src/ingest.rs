@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use tenon_company::Catalog;
+use tenon_core::fact::DatasetCommitted;
 use tenon_core::spec::{Contract, DatasetSpec};
-use tenon_core::{DatasetName, Digest, Principal};
-use tenon_lake::{BatchSource, Checked, Lake, WriteOutcome, rows_digest};
+use tenon_core::{BranchName, DatasetName, Digest, Principal};
+use tenon_lake::{BatchSource, Checked, Checker, Lake, WriteOutcome, rows_digest};
 use tokio::sync::mpsc;
 
 use crate::{Buffer, IngestError, files, formats, rows_from_json};
@@ -40,6 +41,8 @@ pub struct Ingest {
     lake: Lake,
     catalog: Catalog,
     feed: Option<Arc<dyn Feed>>,
+    /// Where rows land instead of in the datasets themselves.
+    branch: Option<BranchName>,
 }
 
 /// What became of one file.
@@ -54,7 +57,42 @@ pub struct FileOutcome {
 impl Ingest {
     /// Taking rows into `lake`, with one who wants them at once.
     pub fn new(lake: Lake, catalog: Catalog, feed: Option<Arc<dyn Feed>>) -> Self {
-        Self { lake, catalog, feed }
+        Self { lake, catalog, feed, branch: None }
+    }
+
+    /// The same onto a branch: rows are checked and land there, and nobody is fed with them before they are merged.
+    #[must_use]
+    pub fn on(&self, branch: BranchName) -> Self {
+        Self { feed: None, branch: Some(branch), ..self.clone() }
+    }
+
+    /// The fact that sealed a batch here before.
+    fn sealed(&self, dataset: &DatasetName, source: &BatchSource) -> Result<Option<DatasetCommitted>, IngestError> {
+        Ok(match &self.branch {
+            Some(branch) => self.lake.sealed_batch_on(branch, dataset, source)?,
+            None => self.lake.sealed_batch(dataset, source)?,
+        })
+    }
+
+    fn checker(&self, dataset: &DatasetName) -> Result<Checker, IngestError> {
+        Ok(match &self.branch {
+            Some(branch) => self.lake.checker_on(branch, dataset)?,
+            None => self.lake.checker(dataset),
+        })
+    }
+
+    /// Commits a batch here.
+    async fn commit(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+    ) -> Result<WriteOutcome, IngestError> {
+        Ok(match &self.branch {
+            Some(branch) => self.lake.commit_checked_on(branch, by, dataset, source, checked).await?,
+            None => self.lake.commit_checked(by, dataset, source, checked).await?,
+        })
     }
 
     /// Takes every file that the dataset's pattern names, each exactly once. A file that cannot be taken does not keep
@@ -93,11 +131,11 @@ impl Ingest {
         let spec = self.spec(dataset)?;
         let (file, digest) = open(path.to_owned(), name).await?;
         let source = BatchSource { name: name.to_owned(), digest };
-        if let Some(sealed) = self.lake.sealed_batch(dataset, &source)? {
+        if let Some(sealed) = self.sealed(dataset, &source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
         let outcome = match self.check_file(dataset, &spec.contract, path, file, name).await? {
-            Ok(checked) => self.lake.commit_checked(by, dataset, &source, checked).await?,
+            Ok(checked) => self.commit(by, dataset, &source, checked).await?,
             Err(sentence) => self.lake.refuse_batch(by, dataset, &source, sentence).await?,
         };
         self.hand_on(dataset, outcome).await
@@ -150,7 +188,7 @@ impl Ingest {
         let reading = tokio::task::spawn_blocking(move || {
             formats::read(&path, file, &contract, |piece| pieces.blocking_send(piece).is_ok())
         });
-        let mut checker = self.lake.checker(dataset);
+        let mut checker = self.checker(dataset)?;
         let mut checked = Vec::new();
         while let Some(piece) = arriving.recv().await {
             let piece = checker.check(&[piece]).await?;

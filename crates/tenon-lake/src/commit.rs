@@ -6,14 +6,19 @@ use std::sync::Arc;
 use arrow::compute::cast_with_options;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use tenon_core::fact::{DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload};
+use tenon_core::fact::{
+    BranchCommitted, DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload,
+};
 use tenon_core::id::OperationId;
 use tenon_core::spec::{DatasetSpec, Resource};
 use tenon_core::{DatasetName, Digest, Principal};
+use tenon_ledger::DocsExt;
 
 use crate::contract::{Tally, quarantine_schema};
 use crate::encode::{Encoded, encode};
-use crate::log::{DataFile, Note, Seal, stored_field, stored_type};
+use crate::log::{DataFile, Note, Seal, Sealing, stored_field, stored_type};
+use crate::place::Place;
+use crate::records::MERGED;
 use crate::table::{Change, Head, Table, Unsealed};
 use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, rows_digest};
 
@@ -26,15 +31,25 @@ pub(crate) enum Step {
     Quarantined,
     /// The table's commit is durable.
     Landed,
+    /// Of a merge: so many of the tables' commits are durable.
+    Merged(usize),
+    /// Of a vacuum: the fact is on record, and nothing is removed.
+    Recorded,
+    /// Of a vacuum: one file is removed.
+    Removed,
 }
 
 /// The operation of taking a batch in.
 pub(crate) fn batch_operation(dataset: &DatasetName, source: &BatchSource) -> OperationId {
-    OperationId::derive(&["dataset.write", dataset.as_str(), &source.digest.to_string()])
+    operation_of(dataset, source.digest)
+}
+
+pub(crate) fn operation_of(dataset: &DatasetName, digest: Digest) -> OperationId {
+    OperationId::derive(&["dataset.write", dataset.as_str(), &digest.to_string()])
 }
 
 /// Rows, encoded, and their names in the table's folder.
-struct Files {
+pub(crate) struct Files {
     schema: SchemaRef,
     files: Vec<(DataFile, Vec<u8>)>,
 }
@@ -51,18 +66,30 @@ impl Lake {
         source: &BatchSource,
         checked: Vec<Checked>,
     ) -> Result<WriteOutcome, LakeError> {
+        self.commit_to(by, &Place::of(dataset), source, checked).await
+    }
+
+    /// The same to the dataset itself or to a branch of it.
+    pub(crate) async fn commit_to(
+        &self,
+        by: &Principal,
+        place: &Place<'_>,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+    ) -> Result<WriteOutcome, LakeError> {
+        let dataset = place.dataset;
         let resource = self.table_spec(dataset)?;
-        let operation = batch_operation(dataset, source);
+        let operation = place.operation(source);
         if let Some(sealed) = self.sealed_operation(operation)? {
             return Ok(WriteOutcome::Already(sealed));
         }
         let mut tally = Tally::default();
         checked.iter().for_each(|piece| tally.add(&piece.tally));
         if let Some(sentence) = self.refusal(dataset, &checked, &tally)? {
-            return self.refuse(by, &resource, dataset, source, sentence, tally).await;
+            return self.refuse(by, &resource, dataset, &place.told(source), sentence, tally).await;
         }
-        let table = self.table(dataset.as_str()).await?;
-        let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
+        let table = self.table(&place.table()).await?;
+        let quarantine = self.table(&place.quarantine()).await?;
         let now = self.inner.clock.now();
         let contract = Arc::new(crate::contract::contract_schema(&resource.spec.contract));
 
@@ -84,7 +111,7 @@ impl Lake {
 
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
-        self.settle_locked(&mut head, (&quarantine, &mut quarantine_head)).await?;
+        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head)).await?;
         if let Some(sealed) = self.sealed_operation(operation)? {
             return Ok(WriteOutcome::Already(sealed));
         }
@@ -111,7 +138,7 @@ impl Lake {
             warnings: tally.warnings,
             events: tally.events,
         };
-        let seal = |fact: DatasetCommitted| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact };
+        let seal = |fact| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: place.sealing(fact) };
         // Where no row was accepted, an existing table gets no commit, and the quarantine's is the last one.
         let table_changes = !change.added.is_empty() || change.schema.is_some();
         if !set_aside.added.is_empty() {
@@ -127,7 +154,7 @@ impl Lake {
             fact.version = table.commit(&mut head, change, now, note).await?;
         }
         self.reached(Step::Landed)?;
-        self.seal(operation, seal(fact.clone())).await?;
+        self.seal(dataset.as_str(), operation, seal(fact.clone())).await?;
         head.unsealed.remove(&operation);
         quarantine_head.unsealed.remove(&operation);
         Ok(WriteOutcome::Committed { fact, accepted })
@@ -178,8 +205,13 @@ impl Lake {
     }
 
     pub(crate) fn sealed_operation(&self, operation: OperationId) -> Result<Option<DatasetCommitted>, LakeError> {
-        let sealed = self.inner.ledger.sealed(DatasetCommitted::KIND, operation)?;
-        Ok(sealed.and_then(|sealed| sealed.fact.payload().ok()))
+        if let Some(sealed) = self.inner.ledger.sealed(DatasetCommitted::KIND, operation)? {
+            return Ok(sealed.fact.payload().ok());
+        }
+        if let Some(sealed) = self.inner.ledger.sealed(BranchCommitted::KIND, operation)? {
+            return Ok(sealed.fact.payload::<BranchCommitted>().ok().map(|sealed| sealed.commit));
+        }
+        Ok(self.inner.ledger.docs().read(MERGED, &operation.to_string())?)
     }
 
     /// Why a batch cannot land, in a sentence.
@@ -243,16 +275,25 @@ impl Lake {
         Ok(WriteOutcome::Refused(refused))
     }
 
-    async fn seal(&self, operation: OperationId, seal: Seal) -> Result<(), LakeError> {
-        let table = seal.fact.dataset.to_string();
-        let sealed = self.append(&seal.by, seal.pod, &seal.fact, operation).await;
+    /// Appends the fact that seals a commit of `table`; one that is on record already is recognised.
+    pub(crate) async fn seal(&self, table: &str, operation: OperationId, seal: Seal) -> Result<(), LakeError> {
+        let Seal { by, pod, fact } = seal;
+        let sealed = match fact {
+            Sealing::Committed(fact) => self.append(&by, pod, fact.as_ref(), operation).await,
+            Sealing::Other { kind, version, body } => {
+                let fact = NewFact { kind, version, by, pod, operation: Some(operation), body };
+                self.inner.ledger.append(vec![fact]).await.map(drop).map_err(LakeError::from)
+            }
+            // Who decides seals.
+            Sealing::Part { .. } => Ok(()),
+        };
         sealed.map_err(|error| match error {
-            LakeError::Ledger(source) => LakeError::Unsealed { table, source },
+            LakeError::Ledger(source) => LakeError::Unsealed { table: table.to_owned(), source },
             other => other,
         })
     }
 
-    async fn append<P: Payload>(
+    pub(crate) async fn append<P: Payload>(
         &self,
         by: &Principal,
         pod: Option<tenon_core::PodName>,
@@ -266,31 +307,44 @@ impl Lake {
 
     /// Seals or undoes what a crash left unsealed in a dataset's tables.
     pub(crate) async fn settle(&self, dataset: &DatasetName) -> Result<(), LakeError> {
-        let table = self.table(dataset.as_str()).await?;
-        let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
+        self.settle_at(&Place::of(dataset)).await
+    }
+
+    /// The same for a dataset or a branch of it.
+    pub(crate) async fn settle_at(&self, place: &Place<'_>) -> Result<(), LakeError> {
+        let table = self.table(&place.table()).await?;
+        let quarantine = self.table(&place.quarantine()).await?;
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
-        self.settle_locked(&mut head, (&quarantine, &mut quarantine_head)).await
+        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head)).await
     }
 
     /// The same under the tables' locks.
-    async fn settle_locked(
+    pub(crate) async fn settle_locked(
         &self,
-        head: &mut Head,
+        (table, head): (&Arc<Table>, &mut Head),
         (quarantine, quarantine_head): (&Arc<Table>, &mut Head),
     ) -> Result<(), LakeError> {
+        let held = [table.name.clone(), quarantine.name.clone()];
         for commit in in_order(&head.unsealed) {
             let operation = commit.note.operation;
-            if let Some(seal) = commit.note.seal {
-                self.seal(operation, seal).await?;
+            let is_part = self.settle_part((table, &mut *head), &commit, &held).await?;
+            if let Some(seal) = commit.note.seal.filter(|_| !is_part) {
+                self.seal(&table.name, operation, seal).await?;
             }
             head.unsealed.remove(&operation);
-            quarantine_head.unsealed.remove(&operation);
+            if !is_part {
+                quarantine_head.unsealed.remove(&operation);
+            }
         }
         for commit in in_order(&quarantine_head.unsealed) {
             let operation = commit.note.operation;
+            if self.settle_part((quarantine, &mut *quarantine_head), &commit, &held).await? {
+                quarantine_head.unsealed.remove(&operation);
+                continue;
+            }
             match commit.note.seal {
-                Some(seal) => self.seal(operation, seal).await?,
+                Some(seal) => self.seal(&quarantine.name, operation, seal).await?,
                 // It was undone already.
                 None if commit.added.is_empty() => {}
                 None => {
@@ -305,14 +359,14 @@ impl Lake {
     }
 
     #[cfg(test)]
-    fn reached(&self, step: Step) -> Result<(), LakeError> {
+    pub(crate) fn reached(&self, step: Step) -> Result<(), LakeError> {
         let stop = self.inner.stop_after.lock().take_if(|stop| *stop == step);
         stop.map_or(Ok(()), |step| Err(LakeError::Interrupted(format!("stopped after {step:?}"))))
     }
 
     #[cfg(not(test))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the test build stops here")]
-    fn reached(&self, _: Step) -> Result<(), LakeError> {
+    pub(crate) fn reached(&self, _: Step) -> Result<(), LakeError> {
         Ok(())
     }
 }
@@ -350,6 +404,11 @@ fn pieces(
     Ok((accepted, set_aside))
 }
 
+/// An encoded file under the name that follows from its operation.
+fn named(operation: OperationId, at: usize, Encoded { bytes, stats }: Encoded) -> (DataFile, Vec<u8>) {
+    (DataFile { path: format!("part-{at:05}-{operation}.snappy.parquet"), bytes: bytes.len(), stats }, bytes)
+}
+
 impl Files {
     /// Encodes rows; file names follow from the operation, so that doing it again writes the same files.
     fn encode(
@@ -358,16 +417,28 @@ impl Files {
         rows: &[RecordBatch],
         unique: &[String],
     ) -> Result<Self, parquet::errors::ParquetError> {
-        let name = |(at, Encoded { bytes, stats }): (usize, Encoded)| {
-            (DataFile { path: format!("part-{at:05}-{operation}.snappy.parquet"), bytes: bytes.len(), stats }, bytes)
-        };
-        let files = encode(&schema, rows, unique)?.into_iter().enumerate().map(name).collect();
+        let files = encode(&schema, rows, unique)?.into_iter().enumerate();
+        let files = files.map(|(at, file)| named(operation, at, file)).collect();
+        Ok(Self { schema, files })
+    }
+
+    /// Encodes rows in a thread of its own, as the files of an operation from number `first` on.
+    pub(crate) async fn encoded(
+        operation: OperationId,
+        first: usize,
+        schema: SchemaRef,
+        rows: Vec<RecordBatch>,
+    ) -> Result<Self, parquet::errors::ParquetError> {
+        let columns = Arc::clone(&schema);
+        let encoded = tokio::task::spawn_blocking(move || encode(&columns, &rows, &[])).await;
+        let encoded = encoded.map_err(|error| parquet::errors::ParquetError::External(Box::new(error)))??;
+        let files = encoded.into_iter().enumerate().map(|(at, file)| named(operation, first + at, file)).collect();
         Ok(Self { schema, files })
     }
 
     /// Writes the files into the table's folder, where no log names them yet. Half of them help nobody: when one cannot
     /// be written, the others go again.
-    async fn store(self, table: &Table, schema: Option<SchemaRef>) -> Result<Change, LakeError> {
+    pub(crate) async fn store(self, table: &Table, schema: Option<SchemaRef>) -> Result<Change, LakeError> {
         let mut added = Vec::with_capacity(self.files.len());
         for (file, bytes) in self.files {
             if let Err(error) = table.store().put_data(&file.path, bytes).await {
@@ -376,7 +447,7 @@ impl Files {
             }
             added.push(file);
         }
-        Ok(Change { added, removed: Vec::new(), schema })
+        Ok(Change { added, schema, ..Change::default() })
     }
 }
 
@@ -415,7 +486,7 @@ fn table_schema(
 
 /// `wanted`, then what the table holds beyond it; none where that is what it holds already. Rows that are there do not
 /// have a column that comes later, so that it is nullable, and so is one that does not come any more.
-fn merged_schema(held: Option<&SchemaRef>, wanted: &SchemaRef) -> Result<Option<SchemaRef>, String> {
+pub(crate) fn merged_schema(held: Option<&SchemaRef>, wanted: &SchemaRef) -> Result<Option<SchemaRef>, String> {
     let Some(held) = held else { return Ok(Some(Arc::clone(wanted))) };
     let mut fields = Vec::with_capacity(wanted.fields().len());
     for field in wanted.fields() {

@@ -12,15 +12,16 @@ use parking_lot::Mutex;
 use tenon_company::Catalog;
 use tenon_core::fact::{DatasetCommitted, DatasetRefused};
 use tenon_core::spec::{DatasetSpec, Resource};
-use tenon_core::{AsOf, Clock, DatasetName, Digest, Principal};
+use tenon_core::{AsOf, BranchName, Clock, DatasetName, Digest, Principal, Timestamp};
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_query::RowsQuery;
 use url::Url;
 
 use crate::contract::{KeySet, Rules, Seen};
 use crate::projection::{COMMITS, TABLES, commits_of};
+use crate::read::on_branch;
 use crate::table::{Slot, Table};
-use crate::{Checked, LakeError, QUARANTINE, TableCommit, TableState, quarantine_of};
+use crate::{BRANCHES_FOLDER, BranchRecord, Checked, LakeError, QUARANTINE, TableCommit, TableState, quarantine_of};
 
 /// What all queries together may take of memory; beyond it they spill.
 const QUERY_MEMORY_BYTES: usize = 768 << 20;
@@ -52,18 +53,20 @@ type Planned = Vec<(SchemaRef, Arc<RowsQuery>)>;
 type ReadKeys = (Vec<(String, u64)>, Arc<KeySet>);
 
 pub(crate) struct Inner {
-    root: Url,
+    pub root: Url,
     pub ledger: Ledger,
     pub catalog: Catalog,
     pub clock: Arc<dyn Clock>,
     /// Limits and functions of every query; holds no tables.
     pub session: SessionContext,
-    tables: Mutex<HashMap<String, Slot>>,
+    pub tables: Mutex<HashMap<String, Slot>>,
     rules: Mutex<HashMap<DatasetName, Arc<Rules>>>,
     /// Key sets by reference, with the versions that they were read from.
     keys: Mutex<HashMap<String, ReadKeys>>,
     /// Planned queries by text and dataset, one for each schema of the rows.
     pub rows_queries: Mutex<HashMap<(String, String), Planned>>,
+    /// Held while tags, branches and holds are made, merged or removed, and by a vacuum.
+    pub versions: tokio::sync::Mutex<()>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }
@@ -97,6 +100,7 @@ pub enum WriteOutcome {
 pub struct Checker {
     lake: Lake,
     dataset: DatasetName,
+    branch: Option<BranchRecord>,
     seen: Seen,
 }
 
@@ -132,6 +136,7 @@ impl Lake {
                 rules: Mutex::default(),
                 keys: Mutex::default(),
                 rows_queries: Mutex::default(),
+                versions: tokio::sync::Mutex::default(),
                 #[cfg(test)]
                 stop_after: Mutex::default(),
             }),
@@ -155,7 +160,7 @@ impl Lake {
                 }
             }
         }
-        Ok(())
+        self.settle_branches().await
     }
 
     /// Checks a batch against the dataset's contract and commits it: rows that keep it to the table, rows that break it
@@ -190,7 +195,15 @@ impl Lake {
 
     /// A check of one batch that comes in pieces.
     pub fn checker(&self, dataset: &DatasetName) -> Checker {
-        Checker { lake: self.clone(), dataset: dataset.clone(), seen: Seen::default() }
+        Checker { lake: self.clone(), dataset: dataset.clone(), branch: None, seen: Seen::default() }
+    }
+
+    /// The same on a branch: references look at the branch's tables.
+    ///
+    /// # Errors
+    /// [`LakeError::NoSuch`] and [`LakeError::NotOnBranch`].
+    pub fn checker_on(&self, branch: &BranchName, dataset: &DatasetName) -> Result<Checker, LakeError> {
+        Ok(Checker { branch: Some(self.branch_with(branch, dataset)?), ..self.checker(dataset) })
     }
 
     /// The fact that sealed this batch, where it landed before.
@@ -220,6 +233,15 @@ impl Lake {
     /// [`LakeError::Ledger`].
     pub fn state(&self, table: &str) -> Result<Option<TableState>, LakeError> {
         Ok(self.inner.ledger.docs().read(TABLES, table)?)
+    }
+
+    /// All tables with a sealed version as they stood at a moment, in the order of their names.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn list_as_of(&self, at: Timestamp) -> Result<Vec<TableState>, LakeError> {
+        let states: Vec<(String, TableState)> = self.inner.ledger.docs_as_of(at)?.list(TABLES, "")?;
+        Ok(states.into_iter().map(|(_, state)| state).collect())
     }
 
     /// The sealed versions of a table, oldest first.
@@ -270,20 +292,24 @@ impl Lake {
     }
 
     /// The folder of a table: datasets under their own name, the program's tables behind a `_`.
-    fn folder(&self, table: &str) -> String {
+    pub(crate) fn folder(&self, table: &str) -> String {
+        if table.contains('/') {
+            return format!("{BRANCHES_FOLDER}/{table}");
+        }
         let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
         let is_dataset = self.inner.catalog.specs().datasets.keys().any(|name| name.as_str() == dataset);
         if is_dataset { table.to_owned() } else { format!("_{table}") }
     }
 
     /// The values that a reference allows, read once for each version of the dataset that holds them.
-    async fn key_set(&self, reference: &str) -> Result<Arc<KeySet>, LakeError> {
+    async fn key_set(&self, reference: &str, branch: Option<&BranchRecord>) -> Result<Arc<KeySet>, LakeError> {
         let (dataset, column) = reference.split_once('.').unwrap_or((reference, ""));
         let sql = format!("SELECT \"{column}\" FROM \"{dataset}\" WHERE \"{column}\" IS NOT NULL");
         let is_table = DatasetName::new(dataset).is_ok_and(|dataset| self.table_spec(&dataset).is_ok());
         let tables = if is_table { vec![dataset.to_owned()] } else { self.tables_of(&sql).await? };
         let mut versions = Vec::new();
         for table in tables {
+            let table = on_branch(branch, &table).unwrap_or(table);
             if let Some(version) = self.version(&table, AsOf::Latest).await? {
                 versions.push((table, version));
             }
@@ -291,7 +317,7 @@ impl Lake {
         if let Some((_, known)) = self.inner.keys.lock().get(reference).filter(|(read, _)| *read == versions) {
             return Ok(Arc::clone(known));
         }
-        let rows = self.query(&sql, AsOf::Latest).await?;
+        let rows = self.query_in(branch, &sql, AsOf::Latest).await?;
         let failed = |error: arrow::error::ArrowError| LakeError::contract(dataset, format!("`{reference}`: {error}"));
         let known = Arc::new(KeySet::of(rows.iter().map(|batch| batch.column(0))).map_err(failed)?);
         self.inner.keys.lock().insert(reference.to_owned(), (versions, Arc::clone(&known)));
@@ -308,7 +334,7 @@ impl Checker {
         let rules = self.lake.rules(&self.dataset)?;
         let mut references = HashMap::new();
         for reference in rules.references() {
-            references.insert(reference.to_owned(), self.lake.key_set(reference).await?);
+            references.insert(reference.to_owned(), self.lake.key_set(reference, self.branch.as_ref()).await?);
         }
         let dataset = self.dataset.to_string();
         let misfit = |error: arrow::error::ArrowError| LakeError::Misfit { table: dataset, what: error.to_string() };

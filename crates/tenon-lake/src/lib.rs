@@ -15,28 +15,48 @@
 extern crate self as tenon_lake;
 
 mod added;
+mod branch;
 mod commit;
+mod compact;
 mod contract;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod crash_versions;
+mod diff;
 mod digest;
 mod encode;
 mod error;
+mod files;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;
+mod hold;
 mod lake;
 mod log;
+mod merge;
+mod moved;
+mod place;
 mod projection;
 mod read;
+mod records;
+mod restore;
 mod store;
 mod table;
+mod tag;
+mod vacuum;
 
+pub use branch::BranchTable;
 pub use contract::{Checked, contract_schema, quarantine_schema};
+pub use diff::{Sample, TableDiff};
 pub use digest::rows_digest;
 pub use error::LakeError;
 pub use lake::{BatchSource, Checker, Lake, LakeOptions, WriteOutcome};
+pub use merge::{Conflict, MergeOutcome};
+pub use moved::{ColumnFigures, ColumnMove};
 pub use projection::{TableCommit, TableState, projection};
+pub use records::{BranchRecord, HoldRecord, TagRecord};
+pub use vacuum::{Kept, TableVacuum, VacuumPlan};
 
 /// The name of the table with the rows that broke a dataset's contract.
 pub fn quarantine_of(dataset: &str) -> String {
@@ -44,3 +64,11 @@ pub fn quarantine_of(dataset: &str) -> String {
 }
 
 const QUARANTINE: &str = "__quarantine";
+
+/// The name of a dataset's table on a branch. No name that people give has a slash.
+pub(crate) fn branch_table(branch: &str, table: &str) -> String {
+    format!("{branch}/{table}")
+}
+
+/// The folder of the branches' tables.
+pub(crate) const BRANCHES_FOLDER: &str = "_branches";

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenon_core::fact::DatasetCommitted;
 use tenon_core::id::OperationId;
-use tenon_core::{PodName, Principal, Timestamp};
+use tenon_core::{Payload, PodName, Principal, Timestamp};
 
 /// What a commit carries for the one who finds it unsealed: enough to append the fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,27 @@ pub(crate) struct Seal {
     pub by: Principal,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodName>,
-    pub fact: DatasetCommitted,
+    pub fact: Sealing,
+}
+
+/// The payload that seals a commit, or who decides about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Sealing {
+    /// A batch of rows landed.
+    Committed(Box<DatasetCommitted>),
+    /// Something else happened to the table.
+    Other { kind: String, version: u32, body: Value },
+    /// The commit is one of several that become true together: the last of them, in this table, carries the fact.
+    Part { decided_by: String },
+}
+
+impl Sealing {
+    pub(crate) fn of<P: Payload>(payload: &P) -> Self {
+        // Payloads hold names, numbers and texts, which are always JSON.
+        let body = serde_json::to_value(payload).unwrap_or_default();
+        Self::Other { kind: P::KIND.to_owned(), version: P::VERSION, body }
+    }
 }
 
 /// A data file that a commit adds or removes.
@@ -58,18 +78,31 @@ pub(crate) fn metadata(id: &str, table: &str, schema: &Schema, at: Timestamp) ->
 }
 
 pub(crate) fn add(file: &DataFile, at: Timestamp) -> Value {
-    json!({"add": {
+    let mut add = json!({"add": {
         "path": file.path,
         "partitionValues": {},
         "size": file.bytes,
         "modificationTime": at.as_millis(),
         "dataChange": true,
-        "stats": file.stats,
-    }})
+    }});
+    // A file of another program may come without.
+    if !file.stats.is_empty() {
+        add["add"]["stats"] = json!(file.stats);
+    }
+    add
 }
 
 pub(crate) fn remove(path: &str, at: Timestamp) -> Value {
     json!({"remove": {"path": path, "deletionTimestamp": at.as_millis(), "dataChange": true}})
+}
+
+/// Marks an `add` or `remove` as one that only moves rows from file to file.
+pub(crate) fn changes_no_rows(action: &mut Value) {
+    for kind in ["add", "remove"] {
+        if let Some(action) = action.get_mut(kind) {
+            action["dataChange"] = Value::Bool(false);
+        }
+    }
 }
 
 pub(crate) fn commit_info(at: Timestamp, operation: &str, note: &Note) -> Value {
@@ -97,6 +130,10 @@ pub(crate) struct Entry {
     pub note: Option<Note>,
     /// The files that it added.
     pub added: Vec<String>,
+    /// The files that it removed.
+    pub removed: Vec<String>,
+    /// Whether it only puts the same rows into other files.
+    pub rearranges: bool,
     /// Whether it changes the schema or the protocol.
     pub changes_table: bool,
 }
@@ -112,7 +149,11 @@ impl Entry {
                         let note = action.get("userMetadata").and_then(Value::as_str);
                         entry.note = note.and_then(|note| serde_json::from_str(note).ok());
                     }
-                    "add" => entry.added.extend(action.get("path").and_then(Value::as_str).map(str::to_owned)),
+                    "add" => {
+                        entry.added.extend(action.get("path").and_then(Value::as_str).map(str::to_owned));
+                        entry.rearranges |= action.get("dataChange") == Some(&Value::Bool(false));
+                    }
+                    "remove" => entry.removed.extend(action.get("path").and_then(Value::as_str).map(str::to_owned)),
                     "metaData" | "protocol" => entry.changes_table = true,
                     _ => {}
                 }

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenon_core::Timestamp;
-use tenon_core::fact::{DatasetCommitted, DecisionsLogged, OutcomesRecorded, Payload};
+use tenon_core::fact::{
+    BranchCommitted, BranchCreated, BranchMerged, DatasetCommitted, DatasetCompacted, DatasetRestored, DecisionsLogged,
+    OutcomesRecorded, Payload,
+};
 use tenon_ledger::{DocsExt, DocsMut, LedgerError, Projection, StoredFact};
 
-use crate::quarantine_of;
+use crate::{branch_table, quarantine_of, records};
 
 /// Documents by table: the newest [`TableCommit`] with the sums over all.
 pub(crate) const TABLES: &str = "lake.table";
@@ -35,6 +38,14 @@ pub struct TableCommit {
     /// Where the rows came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Rows that it removed: a restore, or a merge of one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub removed: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A table as it stands, with the sums over its commits.
@@ -44,7 +55,7 @@ pub struct TableState {
     pub newest: TableCommit,
     /// How many batches were sealed.
     pub commits: u64,
-    /// Rows over all of them.
+    /// Rows over all of them, without those that were removed.
     pub rows: u64,
     /// Quarantined rows over all of them.
     pub quarantined: u64,
@@ -76,14 +87,14 @@ impl Projection for LakeProjection {
             let old: Option<TableState> = docs.read(TABLES, &commit.table)?;
             let state = TableState {
                 commits: old.as_ref().map_or(0, |old| old.commits) + 1,
-                rows: old.as_ref().map_or(0, |old| old.rows) + commit.rows,
+                rows: (old.as_ref().map_or(0, |old| old.rows) + commit.rows).saturating_sub(commit.removed),
                 quarantined: old.as_ref().map_or(0, |old| old.quarantined) + commit.quarantined,
                 newest: commit.clone(),
             };
             docs.put(TABLES, &commit.table, json(&state))?;
             docs.put(COMMITS, &commit_key(&commit.table, stored.index), json(&commit))?;
         }
-        Ok(())
+        records::apply(docs, stored)
     }
 }
 
@@ -103,21 +114,47 @@ fn commits(stored: &StoredFact) -> Vec<TableCommit> {
         rows,
         quarantined: 0,
         source: None,
+        removed: 0,
     };
     match fact.kind.as_str() {
-        DatasetCommitted::KIND => fact.payload::<DatasetCommitted>().map_or_else(
+        DatasetCommitted::KIND => {
+            fact.payload::<DatasetCommitted>().map_or_else(|_| Vec::new(), |sealed| batch(&commit, None, &sealed))
+        }
+        BranchCommitted::KIND => fact
+            .payload::<BranchCommitted>()
+            .map_or_else(|_| Vec::new(), |sealed| batch(&commit, Some(sealed.branch.as_str()), &sealed.commit)),
+        BranchCreated::KIND => fact.payload::<BranchCreated>().map_or_else(
             |_| Vec::new(),
-            |sealed| {
-                let table = TableCommit {
-                    quarantined: sealed.quarantined,
-                    source: Some(sealed.source.clone()),
-                    ..commit(sealed.dataset.to_string(), sealed.version, sealed.accepted)
+            |made| {
+                let tables = made.tables.iter();
+                let first = |begun: &tenon_core::fact::TableVersion| TableCommit {
+                    source: Some(format!("version {} of {}", begun.version, begun.dataset)),
+                    ..commit(branch_table(made.branch.as_str(), begun.dataset.as_str()), 0, 0)
                 };
-                let quarantine = sealed.quarantine_version.map(|version| TableCommit {
-                    source: Some(sealed.source.clone()),
-                    ..commit(quarantine_of(sealed.dataset.as_str()), version, sealed.quarantined)
-                });
-                std::iter::once(table).chain(quarantine).collect()
+                tables.map(first).collect()
+            },
+        ),
+        DatasetRestored::KIND => fact.payload::<DatasetRestored>().map_or_else(
+            |_| Vec::new(),
+            |restored| {
+                vec![TableCommit {
+                    removed: restored.rows_removed,
+                    source: Some(format!("restored to version {}: {}", restored.to, restored.reason)),
+                    ..commit(restored.dataset.to_string(), restored.version, restored.rows_added)
+                }]
+            },
+        ),
+        BranchMerged::KIND => {
+            fact.payload::<BranchMerged>().map_or_else(|_| Vec::new(), |merged| merge(&commit, &merged))
+        }
+        DatasetCompacted::KIND => fact.payload::<DatasetCompacted>().map_or_else(
+            |_| Vec::new(),
+            |compacted| {
+                let (before, after) = (compacted.files_before, compacted.files_after);
+                vec![TableCommit {
+                    source: Some(format!("{before} files taken together as {after}")),
+                    ..commit(compacted.table, compacted.version, 0)
+                }]
             },
         ),
         DecisionsLogged::KIND => fact.payload::<DecisionsLogged>().map_or_else(
@@ -130,4 +167,35 @@ fn commits(stored: &StoredFact) -> Vec<TableCommit> {
         ),
         _ => Vec::new(),
     }
+}
+
+/// The versions that a batch made: of the dataset, or of its table on a branch.
+fn batch(
+    commit: &impl Fn(String, u64, u64) -> TableCommit,
+    branch: Option<&str>,
+    sealed: &DatasetCommitted,
+) -> Vec<TableCommit> {
+    let named = |table: String| branch.map_or(table.clone(), |branch| branch_table(branch, &table));
+    let table = TableCommit {
+        quarantined: sealed.quarantined,
+        source: Some(sealed.source.clone()),
+        ..commit(named(sealed.dataset.to_string()), sealed.version, sealed.accepted)
+    };
+    let quarantine = sealed.quarantine_version.map(|version| TableCommit {
+        source: Some(sealed.source.clone()),
+        ..commit(named(quarantine_of(sealed.dataset.as_str())), version, sealed.quarantined)
+    });
+    std::iter::once(table).chain(quarantine).collect()
+}
+
+/// The versions that a merge made.
+fn merge(commit: &impl Fn(String, u64, u64) -> TableCommit, merged: &BranchMerged) -> Vec<TableCommit> {
+    let rows_of = |table: &str| merged.tables.iter().find(|found| found.table == table).map_or(0, |m| m.rows_added);
+    let made = |table: &tenon_core::fact::MergedTable| TableCommit {
+        quarantined: rows_of(&quarantine_of(&table.table)),
+        removed: table.rows_removed,
+        source: Some(format!("merged from branch {}", merged.branch)),
+        ..commit(table.table.clone(), table.version, table.rows_added)
+    };
+    merged.tables.iter().map(made).collect()
 }

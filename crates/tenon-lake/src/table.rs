@@ -40,7 +40,7 @@ pub(crate) struct Head {
     /// The schema, once there is a commit.
     pub schema: Option<SchemaRef>,
     /// The table's id.
-    id: String,
+    pub id: String,
     /// Commits that no fact is known to seal, by operation.
     pub unsealed: HashMap<OperationId, Unsealed>,
 }
@@ -60,6 +60,20 @@ pub(crate) struct Change {
     pub removed: Vec<String>,
     /// The schema from this commit on; the same as before where none.
     pub schema: Option<SchemaRef>,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What a commit is for, which its log entry says.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Rows come or go.
+    #[default]
+    Rows,
+    /// An earlier version comes back.
+    Restore,
+    /// The same rows, in other files.
+    Compact,
 }
 
 impl Table {
@@ -106,7 +120,12 @@ impl Table {
         note: impl Fn(u64) -> Note,
     ) -> Result<u64, LakeError> {
         let misfit = |what| LakeError::Misfit { table: self.name.clone(), what };
-        let operation = if change.removed.is_empty() { "WRITE" } else { "DELETE" };
+        let operation = match change.purpose {
+            Purpose::Rows if change.removed.is_empty() => "WRITE",
+            Purpose::Rows => "DELETE",
+            Purpose::Restore => "RESTORE",
+            Purpose::Compact => "OPTIMIZE",
+        };
         loop {
             let version = head.version.map_or(0, |version| version + 1);
             let note = note(version);
@@ -120,6 +139,9 @@ impl Table {
             }
             actions.extend(change.removed.iter().map(|path| log::remove(path, at)));
             actions.extend(change.added.iter().map(|file| log::add(file, at)));
+            if change.purpose == Purpose::Compact {
+                actions.iter_mut().for_each(log::changes_no_rows);
+            }
             if self.store.put_entry(version, log::entry(&actions), note.operation).await? {
                 let added = change.added.iter().map(|file| file.path.clone()).collect();
                 head.version = Some(version);

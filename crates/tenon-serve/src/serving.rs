@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tenon_company::Catalog;
 use tenon_core::fact::TrafficShifted;
 use tenon_core::id::{DecisionId, IdSource, RolloutId};
-use tenon_core::{Clock, DeploymentName, ModelName, ModelVersionRef, Principal};
+use tenon_core::{Clock, DeploymentName, ModelName, ModelVersionRef, Principal, Timestamp};
 use tenon_features::FeatureStore;
 use tenon_lake::Lake;
 use tenon_ledger::{DocsExt, Ledger};
@@ -294,6 +294,15 @@ impl Serving {
     pub fn state(&self, deployment: &DeploymentName) -> Result<DeploymentState, ServeError> {
         deployment_spec(&self.inner.catalog.specs(), deployment)?;
         self.inner.state(deployment)
+    }
+
+    /// How a deployment stood at a moment.
+    ///
+    /// # Errors
+    /// When the ledger fails.
+    pub fn state_as_of(&self, deployment: &DeploymentName, at: Timestamp) -> Result<DeploymentState, ServeError> {
+        let docs = self.inner.ledger.docs_as_of(at).map_err(ServeError::Ledger)?;
+        Ok(docs.read(DEPLOYMENTS, deployment.as_str()).map_err(ServeError::Ledger)?.unwrap_or_default())
     }
 
     /// What the guardrails of a running rollout see now, step by step.

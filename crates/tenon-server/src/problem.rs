@@ -183,7 +183,16 @@ impl From<LakeError> for Problem {
             other => other,
         };
         let status = match &error {
-            LakeError::NoDataset { .. } | LakeError::NoVersion { .. } => StatusCode::NOT_FOUND,
+            LakeError::NoDataset { .. }
+            | LakeError::NoVersion { .. }
+            | LakeError::NoSuch { .. }
+            | LakeError::NotOnBranch { .. } => StatusCode::NOT_FOUND,
+            LakeError::Vacuumed { .. } => StatusCode::GONE,
+            LakeError::Exists { .. } => StatusCode::CONFLICT,
+            LakeError::NotTagged { .. }
+            | LakeError::NothingThen { .. }
+            | LakeError::NoKey(_)
+            | LakeError::StatedPin(_) => StatusCode::UNPROCESSABLE_ENTITY,
             LakeError::Query(_) | LakeError::VersionOfMany(_) => StatusCode::BAD_REQUEST,
             LakeError::View(_) | LakeError::ViewCycle(_) | LakeError::Contract { .. } | LakeError::Misfit { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY

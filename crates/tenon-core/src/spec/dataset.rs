@@ -26,6 +26,24 @@ pub struct DatasetSpec {
     /// What every row promises.
     #[serde(default)]
     pub contract: Contract,
+    /// When small files are taken together, in the background while the company is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compaction>,
+}
+
+/// When a dataset's small files are taken together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compaction {
+    /// As soon as there are so many small files.
+    pub small_files: u32,
+    /// How large files are to be, in MiB; those of half that size stay as they are.
+    #[serde(default = "target_mb")]
+    pub target_mb: u32,
+}
+
+fn target_mb() -> u32 {
+    64
 }
 
 /// Where a dataset's rows come from: exactly one of the fields.

@@ -13,7 +13,7 @@ mod monitor;
 mod organisation;
 mod set;
 
-pub use dataset::{Check, Column, ColumnType, Contract, DataClass, DatasetSpec, Severity, Source};
+pub use dataset::{Check, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Severity, Source};
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
 pub use fault::{FileFaults, SpecFault, SpecFile, closest, parse};
 pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec};

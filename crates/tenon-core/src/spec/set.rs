@@ -163,6 +163,10 @@ impl SpecSet {
             let message = "a dataset has exactly one source: `files`, `push` or `sql`";
             faults.push(SpecFault::at(file, &["source"], message));
         }
+        if spec.compaction.as_ref().is_some_and(|compaction| compaction.small_files < 2 || compaction.target_mb == 0) {
+            let message = "two small files at the least are taken together, to files of 1 MiB or more";
+            faults.push(SpecFault::at(file, &["compaction"], message));
+        }
         let columns = &spec.contract.columns;
         if columns.is_empty() && spec.source.sql.is_none() {
             let message = "the contract names no columns, so nothing could land";

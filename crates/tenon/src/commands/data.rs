@@ -5,7 +5,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::{Value, json};
 use tenon_core::spec::{ResourceKind, ResourceRef};
-use tenon_core::{AsOf, DatasetName};
+use tenon_core::{AsOf, BranchName, DatasetName};
 use tenon_lake::WriteOutcome;
 use tenon_policy::Action;
 
@@ -14,9 +14,12 @@ use crate::failure::{Failure, While};
 use crate::output::{Answer, Verdict, count, say, table};
 
 /// Brings files into the lake.
-pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, Failure> {
+pub async fn ingest(context: &Context, dataset: Option<&str>, branch: Option<&BranchName>) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     let specs = platform.catalog.specs();
+    let held = branch.map(|branch| platform.lake.branch(branch)).transpose().during("reading the branch")?;
+    let held: Option<Vec<DatasetName>> =
+        held.map(|held| held.branch.tables.into_iter().map(|begun| begun.dataset).collect());
     let names: Vec<DatasetName> = match dataset {
         Some(name) => {
             vec![name.parse().map_err(|error: tenon_core::name::NameError| Failure::Usage(error.to_string()))?]
@@ -24,15 +27,18 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
         None => specs
             .datasets
             .iter()
-            .filter(|(_, set)| set.spec.source.files.is_some())
+            .filter(|(name, set)| {
+                set.spec.source.files.is_some() && held.as_ref().is_none_or(|held| held.contains(name))
+            })
             .map(|(name, _)| name.clone())
             .collect(),
     };
+    let ingest = branch.map_or_else(|| platform.ingest.clone(), |branch| platform.ingest.on(branch.clone()));
     let mut told = Vec::new();
     let (mut refused, mut failed) = (false, false);
     for name in names {
         platform.allow(&by, Action::DatasetWrite, ResourceRef::new(ResourceKind::Dataset, name.as_str())).await?;
-        let files = platform.ingest.files(&by, &name, &platform.root).await.during("ingesting")?;
+        let files = ingest.files(&by, &name, &platform.root).await.during("ingesting")?;
         for file in files {
             let (outcome, verdict) = outcome(&file.outcome);
             refused |= verdict == Verdict::Refused;
@@ -100,13 +106,23 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Asks the lake.
-pub async fn query(context: &Context, sql: &str, as_of: AsOf, limit: usize) -> Result<Answer, Failure> {
+pub async fn query(
+    context: &Context,
+    sql: &str,
+    as_of: AsOf,
+    branch: Option<&BranchName>,
+    limit: usize,
+) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     for name in platform.lake.tables_of(sql).await.during("reading the query")? {
         let dataset = name.split("__").next().unwrap_or(&name).to_owned();
         platform.allow(&by, Action::DatasetQuery, ResourceRef::new(ResourceKind::Dataset, dataset)).await?;
     }
-    let rows = platform.lake.query(sql, as_of).await.during("answering the query")?;
+    let rows = match branch {
+        Some(branch) => platform.lake.query_on(branch, sql, as_of).await,
+        None => platform.lake.query(sql, as_of).await,
+    };
+    let rows = rows.during("answering the query")?;
     answer(&rows, limit)
 }
 

@@ -8,6 +8,7 @@ mod models;
 mod serve;
 mod token;
 mod traffic;
+mod versions;
 
 use std::path::{Path, PathBuf};
 
@@ -58,8 +59,10 @@ pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Plan => company::plan(&context).await,
         Command::Apply => company::apply(&context).await,
         Command::Schema { kind } => company::schema(&kind),
-        Command::Ingest { dataset } => data::ingest(&context, dataset.as_deref()).await,
-        Command::Query { sql, as_of, limit } => data::query(&context, &sql, as_of, limit).await,
+        Command::Ingest { dataset, branch } => data::ingest(&context, dataset.as_deref(), branch.as_ref()).await,
+        Command::Query { sql, as_of, branch, limit } => {
+            data::query(&context, &sql, as_of, branch.as_ref(), limit).await
+        }
         Command::Train { model } => models::train(&context, &model).await,
         Command::Waive { version, gate, reason, approver_token } => {
             models::waive(&context, &version, &gate, &reason, &approver_token).await
@@ -77,5 +80,12 @@ pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Ledger(what) => audit::ledger(&context, &what).await,
         Command::Token(what) => token::token(&context, &what).await,
         Command::Serve(how) => serve::serve(&context, &how).await,
+        Command::Tag(what) => versions::tag(&context, &what).await,
+        Command::Diff(what) => versions::diff(&context, &what).await,
+        Command::Restore(what) => versions::restore(&context, &what).await,
+        Command::Branch(what) => versions::branch(&context, &what).await,
+        Command::Compact(what) => versions::compact(&context, &what).await,
+        Command::Vacuum(what) => versions::vacuum(&context, &what).await,
+        Command::Hold(what) => versions::hold(&context, &what).await,
     }
 }

@@ -16,6 +16,8 @@ use crate::platform::Platform;
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// Or sooner, when so many wait.
 const FLUSH_ROWS: u64 = 20_000;
+/// How often small files are looked for where a dataset declares that they are taken together.
+const COMPACT_EVERY: Duration = Duration::from_secs(20);
 /// How often monitors look whether they are due.
 const WATCH_EVERY: Duration = Duration::from_secs(30);
 
@@ -79,10 +81,12 @@ pub async fn serve_until<T>(platform: &Platform, end: impl Future<Output = T>) -
         async move { subscribers.run(stopped).await }
     });
     let watching = tokio::spawn(watching(platform.clone(), stop.clone()));
+    let compacting = tokio::spawn(compacting(platform.clone(), stop.clone()));
     end.await;
     stop.cancel();
     reacting.await.during("ending")?.during("letting the subscribers react")?;
     watching.await.during("ending")?;
+    compacting.await.during("ending")?;
     flushing.await.during("ending")?;
     platform.features.flush().await.during("writing the online store")
 }
@@ -91,6 +95,14 @@ async fn watching(platform: Platform, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(WATCH_EVERY)).await.is_some() {
         if let Err(error) = platform.watch.tick().await {
             say(format!("the monitors could not measure: {error}"));
+        }
+    }
+}
+
+async fn compacting(platform: Platform, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(COMPACT_EVERY)).await.is_some() {
+        if let Err(failure) = super::versions::compact_due(&platform).await {
+            say(format!("small files could not be taken together: {}", failure.message()));
         }
     }
 }
