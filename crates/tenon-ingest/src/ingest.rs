@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tenon_company::Catalog;
 use tenon_core::spec::{Contract, DatasetSpec};
 use tenon_core::{DatasetName, Digest, Principal};
-use tenon_lake::{BatchSource, Checked, Lake, WriteOutcome, rows_digest};
+use tenon_lake::{BatchSource, Checked, Checker, Lake, WriteOutcome, rows_digest};
 use tokio::sync::mpsc;
 
 use crate::{Buffer, IngestError, files, formats, rows_from_json};
@@ -37,7 +37,7 @@ pub trait Feed: Send + Sync {
 /// Taking rows in. Cheap to clone.
 #[derive(Clone)]
 pub struct Ingest {
-    lake: Lake,
+    pub(crate) lake: Lake,
     catalog: Catalog,
     feed: Option<Arc<dyn Feed>>,
 }
@@ -96,11 +96,13 @@ impl Ingest {
         if let Some(sealed) = self.lake.sealed_batch(dataset, &source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
-        let outcome = match self.check_file(dataset, &spec.contract, path, file, name).await? {
+        let mut checker = self.lake.checker(dataset);
+        let outcome = match self.check_file(&mut checker, &spec.contract, path, file, name).await? {
             Ok(checked) => self.lake.commit_checked(by, dataset, &source, checked).await?,
             Err(sentence) => self.lake.refuse_batch(by, dataset, &source, sentence).await?,
         };
-        self.hand_on(dataset, outcome).await
+        self.hand_on(dataset, &outcome).await?;
+        Ok(outcome)
     }
 
     /// Takes rows that a caller pushes, once for an idempotency key, or else once for the rows.
@@ -120,7 +122,8 @@ impl Ingest {
         };
         let source = BatchSource { name: "push".to_owned(), digest };
         let outcome = self.lake.write(by, dataset, &source, rows).await?;
-        self.hand_on(dataset, outcome).await
+        self.hand_on(dataset, &outcome).await?;
+        Ok(outcome)
     }
 
     /// Rows of a dataset from NDJSON, for [`Ingest::push`].
@@ -139,7 +142,7 @@ impl Ingest {
     /// Reads a file while its pieces are checked. The inner error is a sentence that says why it cannot be read.
     async fn check_file(
         &self,
-        dataset: &DatasetName,
+        checker: &mut Checker,
         contract: &Contract,
         path: &Path,
         file: File,
@@ -150,7 +153,6 @@ impl Ingest {
         let reading = tokio::task::spawn_blocking(move || {
             formats::read(&path, file, &contract, |piece| pieces.blocking_send(piece).is_ok())
         });
-        let mut checker = self.lake.checker(dataset);
         let mut checked = Vec::new();
         while let Some(piece) = arriving.recv().await {
             let piece = checker.check(&[piece]).await?;
@@ -164,15 +166,16 @@ impl Ingest {
         Ok(read.map(|()| checked))
     }
 
-    async fn hand_on(&self, dataset: &DatasetName, outcome: WriteOutcome) -> Result<WriteOutcome, IngestError> {
-        if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, &outcome) {
+    /// Tells the one who wants accepted rows at once of those that have landed.
+    pub(crate) async fn hand_on(&self, dataset: &DatasetName, outcome: &WriteOutcome) -> Result<(), IngestError> {
+        if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, outcome) {
             let fed = feed.feed(dataset.as_str(), accepted, fact.version).await;
             fed.map_err(|source| IngestError::Feed { dataset: dataset.to_string(), source })?;
         }
-        Ok(outcome)
+        Ok(())
     }
 
-    fn spec(&self, dataset: &DatasetName) -> Result<DatasetSpec, IngestError> {
+    pub(crate) fn spec(&self, dataset: &DatasetName) -> Result<DatasetSpec, IngestError> {
         let specs = self.catalog.specs();
         let resource = specs
             .datasets

@@ -16,6 +16,7 @@ extern crate self as tenon_lake;
 
 mod added;
 mod commit;
+mod conservation;
 mod contract;
 #[cfg(test)]
 mod crash;
@@ -26,13 +27,15 @@ mod error;
 #[path = "../tests/it/fixture.rs"]
 mod fixture;
 mod lake;
+mod landed;
 mod log;
 mod projection;
 mod read;
 mod store;
 mod table;
 
-pub use contract::{Checked, contract_schema, quarantine_schema};
+pub use conservation::{Conservation, Gap, Sums};
+pub use contract::{Checked, SetAside, contract_schema, quarantine_schema};
 pub use digest::rows_digest;
 pub use error::LakeError;
 pub use lake::{BatchSource, Checker, Lake, LakeOptions, WriteOutcome};

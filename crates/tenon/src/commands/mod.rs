@@ -3,6 +3,7 @@
 mod audit;
 mod company;
 mod data;
+mod follow;
 mod get;
 mod models;
 mod serve;
@@ -58,7 +59,8 @@ pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Plan => company::plan(&context).await,
         Command::Apply => company::apply(&context).await,
         Command::Schema { kind } => company::schema(&kind),
-        Command::Ingest { dataset } => data::ingest(&context, dataset.as_deref()).await,
+        Command::Ingest { dataset, follow: false } => data::ingest(&context, dataset.as_deref()).await,
+        Command::Ingest { dataset, follow: true } => follow::ingest(&context, dataset.as_deref()).await,
         Command::Query { sql, as_of, limit } => data::query(&context, &sql, as_of, limit).await,
         Command::Train { model } => models::train(&context, &model).await,
         Command::Waive { version, gate, reason, approver_token } => {
