@@ -4,6 +4,7 @@ The broker is a process of its own (PyPI `noida-db`, which speaks Kafka's protoc
 table holds is read by somebody who is not Tenon (`deltalake`).
 """
 
+import io
 import json
 import os
 import random
@@ -12,11 +13,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fastavro
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -396,3 +400,84 @@ def test_books_that_were_cooked_are_found(broker, readings):
     done = company.run("audit", "data", check=False)
     assert done.returncode == 1 and "no fact accounts for" in done.stdout, done.stdout
     shutil.rmtree(company.folder)
+
+
+class Registry:
+    """Confluent's `GET /schemas/ids/ID`, over HTTP; it can go away and come back."""
+
+    def __init__(self):
+        self.port, self.schemas, self.server = free_port(), {}, None
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self):
+        schemas = self.schemas
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                schema = schemas.get(int(self.path.rsplit("/", 1)[1]))
+                body = {"schema": json.dumps(schema)} if schema else {"error_code": 40403, "message": "Schema not found"}
+                self.send_response(200 if schema else 404)
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def avro(schema_id, schema, row):
+    out = io.BytesIO(b"\0" + schema_id.to_bytes(4, "big"))
+    out.seek(5)
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), row)
+    return out.getvalue()
+
+
+READING = {
+    "type": "record",
+    "name": "Reading",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "value", "type": ["null", "double"]},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ],
+}
+
+
+def test_avro_by_the_registrys_schemas(broker, readings):
+    broker.topic()
+    registry = Registry()
+    registry.schemas[7] = READING
+    company = readings(more=f'format = "avro"\nregistry = {{ url = "{registry.address}" }}')
+    moment = 1767225600000
+    good = [(n % 4, avro(7, READING, {"id": n, "value": n / 2, "at": moment})) for n in range(100)]
+    bad = [
+        (0, avro(8, READING, {"id": 1000, "value": None, "at": moment})),
+        (1, good[0][1][:-3]),
+        (2, b"{}"),
+    ]
+    broker.produce(good[:50] + bad + good[50:])
+    taken = company.json("ingest", "readings")[0]["outcome"]["taken"]
+    assert (taken["accepted"], taken["quarantined"]) == (100, 3)
+    assert {reason["rule"] for reason in taken["reasons"]} == {
+        "its schema id is unknown to the registry", "not what its Avro schema says", "not in the Confluent wire format",
+    }
+    held = table(company).sort_by("id").to_pylist()
+    assert [row["value"] for row in held] == [n / 2 for n in range(100)]
+    assert held[0]["at"].timestamp() * 1000 == moment
+    # A registry that is away is waited for: nothing is set aside because nobody knows it just now.
+    registry.stop()
+    broker.produce([(0, avro(9, READING, {"id": 5000, "value": None, "at": moment}))])
+    registry.schemas[9] = READING
+    threading.Timer(1.5, registry.start).start()
+    done = company.run("ingest", "readings")
+    assert "does not answer" in done.stderr, done.stderr
+    assert 5000 in ids(company)
+    registry.stop()
+    balanced(company)

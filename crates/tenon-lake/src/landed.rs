@@ -1,7 +1,7 @@
 //! What has landed in a dataset so far, as far as the next batch is held against it: the latest event, and the keys of the
 //! rows near it. It is read from the table itself, so that a restart knows what the last run knew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
@@ -32,7 +32,7 @@ pub(crate) struct Landed {
     /// How many keys were left when old ones were last forgotten.
     kept: usize,
     /// Keys that the batch under way has taken.
-    taken: HashMap<Box<[u8]>, i64>,
+    taken: HashSet<Box<[u8]>>,
 }
 
 /// Keys are forgotten when there are so many, and twice as many as when they were last forgotten.
@@ -54,21 +54,19 @@ impl Landed {
         &mut self,
         rows: &RecordBatch,
         key: &[usize],
-        event: usize,
         out: Option<&BooleanBuffer>,
     ) -> Result<BooleanBuffer, ArrowError> {
-        let events = moments(rows.column(event))?;
         let columns: Vec<ArrayRef> = key.iter().map(|at| Arc::clone(rows.column(*at))).collect();
         let keys = encoded(&columns)?;
         let mut repeated = vec![false; rows.num_rows()];
-        for row in 0..rows.num_rows() {
+        for (row, repeated) in repeated.iter_mut().enumerate() {
             if out.is_some_and(|out| out.value(row)) {
                 continue;
             }
             let key = keys.row(row);
-            repeated[row] = self.keys.contains_key(key.as_ref()) || self.taken.contains_key(key.as_ref());
-            if !repeated[row] {
-                self.taken.insert(key.as_ref().into(), events.value(row));
+            *repeated = self.keys.contains_key(key.as_ref()) || self.taken.contains(key.as_ref());
+            if !*repeated {
+                self.taken.insert(key.as_ref().into());
             }
         }
         Ok(repeated.into())

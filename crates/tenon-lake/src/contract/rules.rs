@@ -158,7 +158,7 @@ impl Rules {
                 broken.extend(self.late(&table, &sources[event], event, watermark)?);
             }
             if landed.dedups() {
-                duplicates = Some(landed.repeated(&table, &self.key, event, union(&broken).as_ref())?);
+                duplicates = Some(landed.repeated(&table, &self.key, union(&broken).as_ref())?);
             }
         }
         let mut out = union(&broken);
