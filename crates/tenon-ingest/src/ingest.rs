@@ -38,7 +38,7 @@ pub trait Feed: Send + Sync {
 /// Taking rows in. Cheap to clone.
 #[derive(Clone)]
 pub struct Ingest {
-    lake: Lake,
+    pub(crate) lake: Lake,
     catalog: Catalog,
     feed: Option<Arc<dyn Feed>>,
     /// Where rows land instead of in the datasets themselves.
@@ -134,11 +134,13 @@ impl Ingest {
         if let Some(sealed) = self.sealed(dataset, &source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
-        let outcome = match self.check_file(dataset, &spec.contract, path, file, name).await? {
+        let mut checker = self.checker(dataset)?;
+        let outcome = match self.check_file(&mut checker, &spec.contract, path, file, name).await? {
             Ok(checked) => self.commit(by, dataset, &source, checked).await?,
             Err(sentence) => self.lake.refuse_batch(by, dataset, &source, sentence).await?,
         };
-        self.hand_on(dataset, outcome).await
+        self.hand_on(dataset, &outcome).await?;
+        Ok(outcome)
     }
 
     /// Takes rows that a caller pushes, once for an idempotency key, or else once for the rows.
@@ -158,7 +160,8 @@ impl Ingest {
         };
         let source = BatchSource { name: "push".to_owned(), digest };
         let outcome = self.lake.write(by, dataset, &source, rows).await?;
-        self.hand_on(dataset, outcome).await
+        self.hand_on(dataset, &outcome).await?;
+        Ok(outcome)
     }
 
     /// Rows of a dataset from NDJSON, for [`Ingest::push`].
@@ -177,7 +180,7 @@ impl Ingest {
     /// Reads a file while its pieces are checked. The inner error is a sentence that says why it cannot be read.
     async fn check_file(
         &self,
-        dataset: &DatasetName,
+        checker: &mut Checker,
         contract: &Contract,
         path: &Path,
         file: File,
@@ -188,7 +191,6 @@ impl Ingest {
         let reading = tokio::task::spawn_blocking(move || {
             formats::read(&path, file, &contract, |piece| pieces.blocking_send(piece).is_ok())
         });
-        let mut checker = self.checker(dataset)?;
         let mut checked = Vec::new();
         while let Some(piece) = arriving.recv().await {
             let piece = checker.check(&[piece]).await?;
@@ -202,15 +204,16 @@ impl Ingest {
         Ok(read.map(|()| checked))
     }
 
-    async fn hand_on(&self, dataset: &DatasetName, outcome: WriteOutcome) -> Result<WriteOutcome, IngestError> {
-        if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, &outcome) {
+    /// Tells the one who wants accepted rows at once of those that have landed.
+    pub(crate) async fn hand_on(&self, dataset: &DatasetName, outcome: &WriteOutcome) -> Result<(), IngestError> {
+        if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, outcome) {
             let fed = feed.feed(dataset.as_str(), accepted, fact.version).await;
             fed.map_err(|source| IngestError::Feed { dataset: dataset.to_string(), source })?;
         }
-        Ok(outcome)
+        Ok(())
     }
 
-    fn spec(&self, dataset: &DatasetName) -> Result<DatasetSpec, IngestError> {
+    pub(crate) fn spec(&self, dataset: &DatasetName) -> Result<DatasetSpec, IngestError> {
         let specs = self.catalog.specs();
         let resource = specs
             .datasets

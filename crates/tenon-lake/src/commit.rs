@@ -7,7 +7,7 @@ use arrow::compute::cast_with_options;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tenon_core::fact::{
-    BranchCommitted, DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload,
+    BranchCommitted, DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload, Stretch,
 };
 use tenon_core::id::OperationId;
 use tenon_core::spec::{DatasetSpec, Resource};
@@ -79,15 +79,47 @@ impl Lake {
     ) -> Result<WriteOutcome, LakeError> {
         let dataset = place.dataset;
         let resource = self.table_spec(dataset)?;
+        if let Some(sealed) = self.sealed_operation(place.operation(source))? {
+            return Ok(WriteOutcome::Already(sealed));
+        }
+        if let Some(sentence) = self.refusal(dataset, &checked)? {
+            return self.refuse(by, &resource, dataset, &place.told(source), sentence, sum(&checked)).await;
+        }
+        self.commit_stretches_to(by, place, source, checked, Vec::new()).await
+    }
+
+    /// Commits what was read of ordered sources, with how far they are now, in one and the same transaction of the table.
+    /// Such a batch cannot be refused (see [`Lake::refusal`]): what came before must not stand in the way of what comes.
+    ///
+    /// # Errors
+    /// [`LakeError::Moved`] when a stretch does not begin where the table stands; [`LakeError`] otherwise when nothing has
+    /// landed, and committing again is safe.
+    pub async fn commit_stretches(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+        stretches: Vec<Stretch>,
+    ) -> Result<WriteOutcome, LakeError> {
+        self.commit_stretches_to(by, &Place::of(dataset), source, checked, stretches).await
+    }
+
+    async fn commit_stretches_to(
+        &self,
+        by: &Principal,
+        place: &Place<'_>,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+        stretches: Vec<Stretch>,
+    ) -> Result<WriteOutcome, LakeError> {
+        let dataset = place.dataset;
+        let resource = self.table_spec(dataset)?;
         let operation = place.operation(source);
         if let Some(sealed) = self.sealed_operation(operation)? {
             return Ok(WriteOutcome::Already(sealed));
         }
-        let mut tally = Tally::default();
-        checked.iter().for_each(|piece| tally.add(&piece.tally));
-        if let Some(sentence) = self.refusal(dataset, &checked, &tally)? {
-            return self.refuse(by, &resource, dataset, &place.told(source), sentence, tally).await;
-        }
+        let tally = sum(&checked);
         let table = self.table(&place.table()).await?;
         let quarantine = self.table(&place.quarantine()).await?;
         let now = self.inner.clock.now();
@@ -115,11 +147,16 @@ impl Lake {
         if let Some(sealed) = self.sealed_operation(operation)? {
             return Ok(WriteOutcome::Already(sealed));
         }
+        for stretch in &stretches {
+            if table.position(&mut head, &stretch.source).await?.is_some_and(|position| position != stretch.first) {
+                return Err(LakeError::moved(dataset.as_str(), &stretch.source));
+            }
+        }
         let schema = table_schema(dataset, head.schema.as_ref(), &files.schema)?;
         let set_aside_schema = quarantine_head.schema.is_none().then(quarantine_schema);
         let stored = tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema));
         let (change, set_aside) = match stored {
-            (Ok(change), Ok(set_aside)) => (change, set_aside),
+            (Ok(change), Ok(set_aside)) => (Change { positions: positions(&stretches), ..change }, set_aside),
             (change, set_aside) => return Err(both_or_none((&table, change), (&quarantine, set_aside)).await),
         };
         self.reached(Step::Encoded)?;
@@ -137,10 +174,14 @@ impl Lake {
             reasons: tally.reasons,
             warnings: tally.warnings,
             events: tally.events,
+            duplicates: tally.duplicates,
+            dropped: 0,
+            stretches,
         };
         let seal = |fact| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: place.sealing(fact) };
-        // Where no row was accepted, an existing table gets no commit, and the quarantine's is the last one.
-        let table_changes = !change.added.is_empty() || change.schema.is_some();
+        // Where no row was accepted and nothing has moved, an existing table gets no commit, and the quarantine's is the
+        // last one.
+        let table_changes = !change.added.is_empty() || change.schema.is_some() || !change.positions.is_empty();
         if !set_aside.added.is_empty() {
             let note = |version| {
                 let last = DatasetCommitted { quarantine_version: Some(version), ..fact.clone() };
@@ -215,7 +256,11 @@ impl Lake {
     }
 
     /// Why a batch cannot land, in a sentence.
-    fn refusal(&self, dataset: &DatasetName, checked: &[Checked], tally: &Tally) -> Result<Option<String>, LakeError> {
+    ///
+    /// # Errors
+    /// [`LakeError::Contract`] when the contract cannot be followed.
+    pub fn refusal(&self, dataset: &DatasetName, checked: &[Checked]) -> Result<Option<String>, LakeError> {
+        let tally = sum(checked);
         if let Some(sentence) = checked.iter().find_map(Checked::refusal) {
             return Ok(Some(sentence.to_owned()));
         }
@@ -369,6 +414,16 @@ impl Lake {
     pub(crate) fn reached(&self, _: Step) -> Result<(), LakeError> {
         Ok(())
     }
+}
+
+fn sum(checked: &[Checked]) -> Tally {
+    let mut tally = Tally::default();
+    checked.iter().for_each(|piece| tally.add(&piece.tally));
+    tally
+}
+
+fn positions(stretches: &[Stretch]) -> Vec<(String, u64)> {
+    stretches.iter().map(|stretch| (stretch.source.clone(), stretch.next)).collect()
 }
 
 fn in_order(unsealed: &HashMap<OperationId, Unsealed>) -> Vec<Unsealed> {

@@ -82,6 +82,16 @@ pub enum LakeError {
         /// The version that did.
         version: u64,
     },
+    /// A stretch of a source that does not begin where the table stands.
+    #[error(
+        "table `{table}` is not where `{source_name}` was read from: something else reads this source into it; it goes on from where the table stands"
+    )]
+    Moved {
+        /// The table.
+        table: String,
+        /// The source.
+        source_name: String,
+    },
     /// Rows that a table cannot hold.
     #[error("rows do not fit table `{table}`: {what}")]
     Misfit {
@@ -205,6 +215,10 @@ impl LakeError {
 
     pub(crate) fn contract(dataset: &str, what: impl Into<String>) -> Self {
         Self::Contract { dataset: dataset.to_owned(), what: what.into() }
+    }
+
+    pub(crate) fn moved(table: &str, source: &str) -> Self {
+        Self::Moved { table: table.to_owned(), source_name: source.to_owned() }
     }
 
     pub(crate) fn read(table: &str, source: DeltaTableError) -> Self {

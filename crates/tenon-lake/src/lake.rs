@@ -18,6 +18,7 @@ use tenon_query::RowsQuery;
 use url::Url;
 
 use crate::contract::{KeySet, Rules, Seen};
+use crate::landed::Landed;
 use crate::projection::{COMMITS, TABLES, commits_of};
 use crate::read::on_branch;
 use crate::table::{Slot, Table};
@@ -67,6 +68,8 @@ pub(crate) struct Inner {
     pub rows_queries: Mutex<HashMap<(String, String), Planned>>,
     /// Held while tags, branches and holds are made, merged or removed, and by a vacuum.
     pub versions: tokio::sync::Mutex<()>,
+    /// What has landed, for datasets whose next batch is held against it.
+    pub landed: Mutex<HashMap<DatasetName, Arc<tokio::sync::Mutex<Landed>>>>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }
@@ -96,12 +99,17 @@ pub enum WriteOutcome {
     Refused(DatasetRefused),
 }
 
-/// Checks the pieces of one batch: a key that a piece has taken is taken for the next.
+/// Checks the pieces of one batch: a key that a piece has taken is taken for the next. Where a dataset looks back at what
+/// has landed (`late`, `dedup`), no other batch of it is checked until this is dropped: keep it until the batch is
+/// committed.
 pub struct Checker {
     lake: Lake,
     dataset: DatasetName,
     branch: Option<BranchRecord>,
     seen: Seen,
+    landed: Option<tokio::sync::OwnedMutexGuard<Landed>>,
+    /// Whether `landed` was asked for.
+    asked: bool,
 }
 
 impl Lake {
@@ -115,6 +123,16 @@ impl Lake {
     /// # Errors
     /// [`LakeError`] when a table cannot be read.
     pub async fn open(options: LakeOptions) -> Result<Self, LakeError> {
+        let lake = Self::open_read_only(options)?;
+        lake.settle_all().await?;
+        Ok(lake)
+    }
+
+    /// Opens the lake to read what is sealed, also beside a process that writes.
+    ///
+    /// # Errors
+    /// [`LakeError`] when its folder cannot be used.
+    pub fn open_read_only(options: LakeOptions) -> Result<Self, LakeError> {
         let LakeOptions { root, ledger, catalog, clock } = options;
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Table {
             table: root.display().to_string(),
@@ -125,7 +143,7 @@ impl Lake {
         let absolute = std::path::absolute(&root).map_err(|error| failed(error.into()))?;
         let url = Url::from_directory_path(&absolute).map_err(|()| failed("its path is no address".into()))?;
         let session = tenon_query::session(QUERY_MEMORY_BYTES, &absolute.join("_spill"))?;
-        let lake = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 root: url,
                 ledger,
@@ -137,12 +155,23 @@ impl Lake {
                 keys: Mutex::default(),
                 rows_queries: Mutex::default(),
                 versions: tokio::sync::Mutex::default(),
+                landed: Mutex::default(),
                 #[cfg(test)]
                 stop_after: Mutex::default(),
             }),
-        };
-        lake.settle_all().await?;
-        Ok(lake)
+        })
+    }
+
+    /// How far an ordered source is in a dataset's table: where its next stretch begins.
+    ///
+    /// # Errors
+    /// [`LakeError`] when the table cannot be read.
+    pub async fn position(&self, dataset: &DatasetName, source: &str) -> Result<Option<u64>, LakeError> {
+        self.table_spec(dataset)?;
+        self.settle(dataset).await?;
+        let table = self.table(dataset.as_str()).await?;
+        let mut head = table.head.lock().await;
+        table.position(&mut head, source).await
     }
 
     /// Seals or undoes what a crash left unsealed in the tables of datasets.
@@ -179,7 +208,8 @@ impl Lake {
         if let Some(sealed) = self.sealed_batch(dataset, source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
-        let checked = self.check(dataset, &rows).await?;
+        let mut checker = self.checker(dataset);
+        let checked = checker.check(&rows).await?;
         drop(rows);
         self.commit_checked(by, dataset, source, vec![checked]).await
     }
@@ -195,15 +225,22 @@ impl Lake {
 
     /// A check of one batch that comes in pieces.
     pub fn checker(&self, dataset: &DatasetName) -> Checker {
-        Checker { lake: self.clone(), dataset: dataset.clone(), branch: None, seen: Seen::default() }
+        Checker {
+            lake: self.clone(),
+            dataset: dataset.clone(),
+            branch: None,
+            seen: Seen::default(),
+            landed: None,
+            asked: false,
+        }
     }
 
-    /// The same on a branch: references look at the branch's tables.
+    /// The same on a branch: references look at the branch's tables, and what landed in the dataset does not count.
     ///
     /// # Errors
     /// [`LakeError::NoSuch`] and [`LakeError::NotOnBranch`].
     pub fn checker_on(&self, branch: &BranchName, dataset: &DatasetName) -> Result<Checker, LakeError> {
-        Ok(Checker { branch: Some(self.branch_with(branch, dataset)?), ..self.checker(dataset) })
+        Ok(Checker { branch: Some(self.branch_with(branch, dataset)?), asked: true, ..self.checker(dataset) })
     }
 
     /// The fact that sealed this batch, where it landed before.
@@ -332,6 +369,10 @@ impl Checker {
     /// [`LakeError::Contract`] when the contract cannot be followed.
     pub async fn check(&mut self, rows: &[RecordBatch]) -> Result<Checked, LakeError> {
         let rules = self.lake.rules(&self.dataset)?;
+        if !self.asked {
+            self.landed = self.lake.landed(&self.dataset).await?;
+            self.asked = true;
+        }
         let mut references = HashMap::new();
         for reference in rules.references() {
             references.insert(reference.to_owned(), self.lake.key_set(reference, self.branch.as_ref()).await?);
@@ -347,16 +388,16 @@ impl Checker {
             },
         };
         if rows.num_rows() < ROWS_IN_PLACE {
-            return rules.check(&rows, &references, &mut self.seen).map_err(misfit);
+            return rules.check(&rows, &references, &mut self.seen, self.landed.as_deref_mut()).map_err(misfit);
         }
-        let mut seen = std::mem::take(&mut self.seen);
+        let (mut seen, mut landed) = (std::mem::take(&mut self.seen), self.landed.take());
         let work = move || {
-            let checked = rules.check(&rows, &references, &mut seen);
-            (checked, seen)
+            let checked = rules.check(&rows, &references, &mut seen, landed.as_deref_mut());
+            (checked, seen, landed)
         };
-        let (checked, seen) =
+        let (checked, seen, landed) =
             tokio::task::spawn_blocking(work).await.map_err(|error| LakeError::Interrupted(error.to_string()))?;
-        self.seen = seen;
+        (self.seen, self.landed) = (seen, landed);
         checked.map_err(misfit)
     }
 }

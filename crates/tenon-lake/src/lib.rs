@@ -18,6 +18,7 @@ mod added;
 mod branch;
 mod commit;
 mod compact;
+mod conservation;
 mod contract;
 #[cfg(test)]
 mod crash;
@@ -33,6 +34,7 @@ mod files;
 mod fixture;
 mod hold;
 mod lake;
+mod landed;
 mod log;
 mod merge;
 mod moved;
@@ -47,7 +49,8 @@ mod tag;
 mod vacuum;
 
 pub use branch::BranchTable;
-pub use contract::{Checked, contract_schema, quarantine_schema};
+pub use conservation::{Conservation, Gap, Sums};
+pub use contract::{Checked, SetAside, contract_schema, quarantine_schema};
 pub use diff::{Sample, TableDiff};
 pub use digest::rows_digest;
 pub use error::LakeError;

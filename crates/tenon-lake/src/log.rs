@@ -105,6 +105,11 @@ pub(crate) fn changes_no_rows(action: &mut Value) {
     }
 }
 
+/// How far a source is: its next place is `next`.
+pub(crate) fn txn(source: &str, next: u64, at: Timestamp) -> Value {
+    json!({"txn": {"appId": source, "version": next, "lastUpdated": at.as_millis()}})
+}
+
 pub(crate) fn commit_info(at: Timestamp, operation: &str, note: &Note) -> Value {
     let note = serde_json::to_string(note).unwrap_or_default();
     json!({"commitInfo": {
@@ -136,11 +141,17 @@ pub(crate) struct Entry {
     pub rearranges: bool,
     /// Whether it changes the schema or the protocol.
     pub changes_table: bool,
+    /// How far sources are with it.
+    pub positions: BTreeMap<String, u64>,
+    /// Rows of the files that it added, as their statistics say; none where one has no statistics.
+    pub rows: Option<u64>,
+    /// Whether it removed a file.
+    pub removes: bool,
 }
 
 impl Entry {
     pub(crate) fn parse(bytes: &[u8]) -> Self {
-        let mut entry = Self::default();
+        let mut entry = Self { rows: Some(0), ..Self::default() };
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let Ok(action) = serde_json::from_slice::<BTreeMap<String, Value>>(line) else { continue };
             for (kind, action) in &action {
@@ -152,8 +163,20 @@ impl Entry {
                     "add" => {
                         entry.added.extend(action.get("path").and_then(Value::as_str).map(str::to_owned));
                         entry.rearranges |= action.get("dataChange") == Some(&Value::Bool(false));
+                        entry.rows = entry.rows.zip(rows_of(action)).map(|(sum, rows)| sum + rows);
                     }
-                    "remove" => entry.removed.extend(action.get("path").and_then(Value::as_str).map(str::to_owned)),
+                    "remove" => {
+                        entry.removes = true;
+                        entry.removed.extend(action.get("path").and_then(Value::as_str).map(str::to_owned));
+                    }
+                    "txn" => {
+                        let (source, next) = (action.get("appId"), action.get("version"));
+                        if let (Some(source), Some(next)) =
+                            (source.and_then(Value::as_str), next.and_then(Value::as_u64))
+                        {
+                            entry.positions.insert(source.to_owned(), next);
+                        }
+                    }
                     "metaData" | "protocol" => entry.changes_table = true,
                     _ => {}
                 }
@@ -161,6 +184,12 @@ impl Entry {
         }
         entry
     }
+}
+
+/// The rows of a file that an action adds.
+fn rows_of(add: &Value) -> Option<u64> {
+    let stats: Value = serde_json::from_str(add.get("stats")?.as_str()?).ok()?;
+    stats.get("numRecords")?.as_u64()
 }
 
 fn struct_type(fields: &Fields) -> Result<Value, String> {
@@ -234,11 +263,13 @@ mod tests {
         let note = Note { operation: OperationId::derive(&["x"]), seal: None };
         let file = DataFile { path: "part-1.parquet".into(), bytes: 7, stats: "{\"numRecords\":1}".into() };
         let at = Timestamp::from_micros(1_000_000);
-        let bytes = entry(&[protocol(), add(&file, at), commit_info(at, "WRITE", &note)]);
+        let position = txn("kafka:flights/3", 17, at);
+        let bytes = entry(&[protocol(), add(&file, at), position, commit_info(at, "WRITE", &note)]);
         let read = Entry::parse(&bytes);
         assert_eq!(read.note, Some(note));
         assert_eq!(read.added, ["part-1.parquet"]);
-        assert!(read.changes_table);
+        assert!(read.changes_table && !read.removes);
+        assert_eq!((read.positions.get("kafka:flights/3"), read.rows), (Some(&17), Some(1)));
         let foreign = Entry::parse(b"{\"commitInfo\":{\"operation\":\"OPTIMIZE\"}}\n{\"add\":{\"path\":\"b\"}}");
         assert!(foreign.note.is_none() && !foreign.changes_table);
     }

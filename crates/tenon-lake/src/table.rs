@@ -43,6 +43,8 @@ pub(crate) struct Head {
     pub id: String,
     /// Commits that no fact is known to seal, by operation.
     pub unsealed: HashMap<OperationId, Unsealed>,
+    /// How far ordered sources are in the table, by their names; those that were asked for.
+    positions: HashMap<String, Option<u64>>,
 }
 
 /// A commit that no fact is known to seal.
@@ -62,6 +64,8 @@ pub(crate) struct Change {
     pub schema: Option<SchemaRef>,
     /// What for.
     pub purpose: Purpose,
+    /// How far ordered sources are with this commit, by their names.
+    pub positions: Vec<(String, u64)>,
 }
 
 /// What a commit is for, which its log entry says.
@@ -137,6 +141,7 @@ impl Table {
             if let Some(schema) = &change.schema {
                 actions.push(log::metadata(&head.id, &self.name, schema, at).map_err(misfit)?);
             }
+            actions.extend(change.positions.iter().map(|(source, next)| log::txn(source, *next, at)));
             actions.extend(change.removed.iter().map(|path| log::remove(path, at)));
             actions.extend(change.added.iter().map(|file| log::add(file, at)));
             if change.purpose == Purpose::Compact {
@@ -149,6 +154,7 @@ impl Table {
                 if let Some(schema) = change.schema {
                     head.schema = Some(schema);
                 }
+                head.positions.extend(change.positions.into_iter().map(|(source, next)| (source, Some(next))));
                 self.checkpoint(version).await;
                 return Ok(version);
             }
@@ -158,7 +164,28 @@ impl Table {
                 return Err(LakeError::ChangedElsewhere { table: self.name.clone(), version });
             }
             head.version = Some(version);
+            // Whoever reads the same source into this table has been here: what was built on the old position is void.
+            if let Some((source, _)) = change.positions.iter().find(|(source, _)| entry.positions.contains_key(source))
+            {
+                head.positions.clear();
+                return Err(LakeError::moved(&self.name, source));
+            }
         }
+    }
+
+    /// How far an ordered source is in the table, as the newest `txn` action of its name says.
+    pub(crate) async fn position(&self, head: &mut Head, source: &str) -> Result<Option<u64>, LakeError> {
+        let Some(version) = head.version else { return Ok(None) };
+        if let Some(known) = head.positions.get(source) {
+            return Ok(*known);
+        }
+        let failed = |error| LakeError::read(&self.name, error);
+        let table = self.at(version).await?;
+        let snapshot = table.snapshot().map_err(failed)?.snapshot();
+        let position = snapshot.transaction_version(self.store.log().as_ref(), source).await.map_err(failed)?;
+        let position = position.and_then(|position| u64::try_from(position).ok());
+        head.positions.insert(source.to_owned(), position);
+        Ok(position)
     }
 
     /// Writes a table checkpoint when it is time. It only makes reading faster, so that a failure is worth no more than a

@@ -117,7 +117,11 @@ impl Engines {
     /// A model's versions that may answer callers, oldest first.
     pub(crate) fn approved(&self, model: &ModelName) -> Result<Vec<u32>, ServeError> {
         let versions = self.models.versions(model).map_err(ServeError::Models)?;
-        Ok(versions.iter().filter(|record| record.is_approved()).map(|record| record.registered.version.version).collect())
+        Ok(versions
+            .iter()
+            .filter(|record| record.is_approved())
+            .map(|record| record.registered.version.version)
+            .collect())
     }
 
     pub(crate) fn record(&self, version: &ModelVersionRef) -> Result<VersionRecord, ServeError> {

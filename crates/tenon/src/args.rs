@@ -58,14 +58,17 @@ pub enum Command {
         /// Which: company, budgets, pod, dataset, feature_view, model, deployment or monitor.
         kind: String,
     },
-    /// Bring a dataset's files into the lake, each once.
-    #[command(after_help = "Example: tenon ingest flights")]
+    /// Bring what a dataset's files or topics hold into the lake, each row once.
+    #[command(after_help = "Examples: tenon ingest flights\n          tenon ingest flights --follow")]
     Ingest {
-        /// Which dataset; without it, every dataset that reads files (with a branch: that the branch holds).
+        /// Which dataset; without it, every dataset that reads files or topics (with a branch: that the branch holds).
         dataset: Option<String>,
         /// Onto which branch, instead of into the datasets themselves.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "follow")]
         branch: Option<BranchName>,
+        /// Go on with what comes later, until it is told to stop (Ctrl-C).
+        #[arg(long)]
+        follow: bool,
     },
     /// Ask the lake in SQL.
     #[command(
@@ -448,6 +451,10 @@ pub enum Audit {
         /// The fact's index.
         index: u64,
     },
+    /// Check that no row was lost or doubled: of every batch, rows in = accepted + quarantined + duplicates + dropped, the
+    /// stretches of a source follow each other, and the tables hold what the facts say.
+    #[command(after_help = "Example: tenon audit data")]
+    Data,
 }
 
 /// Maintenance of the ledger.

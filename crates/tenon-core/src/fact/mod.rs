@@ -21,7 +21,7 @@ use crate::{PodName, Principal, Timestamp};
 pub use company::{
     AuthorizationRefused, CompanyCreated, SpecApplied, SpecRemoved, SpendRecorded, TokenCreated, TokenRevoked,
 };
-pub use data::{DatasetCommitted, DatasetRefused, Reason, TableVersion};
+pub use data::{DatasetCommitted, DatasetRefused, Reason, Stretch, TableVersion};
 pub use deployment::{DecisionsLogged, OutcomesRecorded, RolloutStarted, TrafficReason, TrafficShare, TrafficShifted};
 pub use model::{
     FeatureReference, GateDecided, GateWaived, ModelVersionRegistered, RunFailed, RunFinished, RunStarted, TrainingSet,

@@ -8,15 +8,19 @@ mod dataset;
 mod deployment;
 mod fault;
 mod feature_view;
+mod kafka;
 mod model;
 mod monitor;
 mod organisation;
 mod set;
 
-pub use dataset::{Check, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Severity, Source};
+pub use dataset::{
+    Check, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Dedup, Late, Severity, Source,
+};
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
 pub use fault::{FileFaults, SpecFault, SpecFile, closest, parse};
 pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec};
+pub use kafka::{KafkaFormat, KafkaSecurity, KafkaSource, KafkaStart, Registry, Sasl, SaslMechanism, Secret};
 pub use model::{Gate, ModelSpec, QualityMetric, Split, SplitBy, Trainer};
 pub use monitor::{DriftRule, MonitorSpec, OnDrift, QualityRule};
 pub use organisation::{

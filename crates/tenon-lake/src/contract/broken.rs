@@ -48,6 +48,8 @@ impl Broken {
 pub(crate) struct Tally {
     pub rows_in: u64,
     pub quarantined: u64,
+    /// Rows whose key has landed already; they are left out.
+    pub duplicates: u64,
     pub reasons: Vec<Reason>,
     pub warnings: Vec<Reason>,
     /// Rules that refuse the whole batch.
@@ -59,6 +61,7 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
         self.quarantined += other.quarantined;
+        self.duplicates += other.duplicates;
         add_reasons(&mut self.reasons, &other.reasons);
         add_reasons(&mut self.warnings, &other.warnings);
         add_reasons(&mut self.refusals, &other.refusals);
@@ -69,7 +72,7 @@ impl Tally {
     }
 
     pub(crate) fn accepted(&self) -> u64 {
-        self.rows_in - self.quarantined
+        self.rows_in - self.quarantined - self.duplicates
     }
 }
 

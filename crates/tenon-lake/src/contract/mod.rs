@@ -7,13 +7,18 @@ mod quarantine;
 mod rules;
 
 pub(crate) use broken::Tally;
+pub(crate) use convert::arrow_type;
 pub(crate) use keys::{KeySet, Seen};
 pub(crate) use quarantine::Quarantined;
-pub use quarantine::quarantine_schema;
+pub use quarantine::{SetAside, quarantine_schema};
 pub(crate) use rules::Rules;
 pub use rules::contract_schema;
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
+use tenon_core::fact::Reason;
+use tenon_core::spec::Contract;
 
 /// Rows that were checked against their dataset's contract, and are not committed yet.
 #[derive(Debug, Clone)]
@@ -36,7 +41,23 @@ impl Checked {
         self.tally.rows_in
     }
 
-    /// How many rows broke the contract; rows in = accepted + quarantined.
+    /// Rows that could not even be read as such: each goes to the quarantine with its reason.
+    pub fn set_aside(contract: &Contract, rows: Vec<SetAside>) -> Self {
+        let mut tally = Tally::default();
+        for row in &rows {
+            let reasons = vec![Reason { rule: row.rule.clone(), rows: 1 }];
+            tally.add(&Tally { rows_in: 1, quarantined: 1, reasons, ..Tally::default() });
+        }
+        let accepted = RecordBatch::new_empty(Arc::new(contract_schema(contract)));
+        Self { accepted, quarantined: Some(Quarantined::of(rows)), tally, refusal: None }
+    }
+
+    /// How many rows were left out because their key had landed already.
+    pub fn duplicates(&self) -> u64 {
+        self.tally.duplicates
+    }
+
+    /// How many rows broke the contract; rows in = accepted + quarantined + duplicates.
     pub fn quarantined(&self) -> u64 {
         self.tally.quarantined
     }

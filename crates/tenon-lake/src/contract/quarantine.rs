@@ -31,6 +31,17 @@ pub(crate) struct Quarantined {
     rows: StringArray,
 }
 
+/// A row that could not even be read as such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// What is wrong, in words that name no value: `not JSON`.
+    pub rule: String,
+    /// What is wrong with this one.
+    pub reason: String,
+    /// All of it, as a JSON object.
+    pub row: String,
+}
+
 /// The schema of every quarantine table. `_row` is the source's row as JSON, so that any source fits and nothing is
 /// lost; `_row_number` counts the rows of the batch from 0.
 pub fn quarantine_schema() -> SchemaRef {
@@ -46,6 +57,16 @@ pub fn quarantine_schema() -> SchemaRef {
 }
 
 impl Quarantined {
+    /// Rows that could not be read, in their order.
+    pub(crate) fn of(rows: Vec<SetAside>) -> Self {
+        Self {
+            reasons: StringArray::from_iter_values(rows.iter().map(|row| &row.reason)),
+            rules: Int32Array::from_value(1, rows.len()),
+            numbers: (0..rows.len() as i64).collect::<Vec<_>>().into(),
+            rows: StringArray::from_iter_values(rows.iter().map(|row| &row.row)),
+        }
+    }
+
     /// The rows as the quarantine table holds them; `first` is the number of their batch's first row.
     pub(crate) fn into_batch(
         self,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, Scalar, StringArray, TimestampMicrosecondArray,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::aggregate::{max, min};
 use arrow::compute::kernels::cmp::{gt, lt};
@@ -23,6 +25,7 @@ use super::convert::{arrow_type, convert, in_words};
 use super::keys::{KeySet, Seen};
 use super::quarantine::quarantine_rows;
 use crate::LakeError;
+use crate::landed::Landed;
 use crate::log::utc;
 
 /// Below this many rows, columns are checked one after the other.
@@ -118,6 +121,7 @@ impl Rules {
         rows: &RecordBatch,
         references: &References,
         seen: &mut Seen,
+        landed: Option<&mut Landed>,
     ) -> Result<Checked, ArrowError> {
         let sources = match self.sources(rows) {
             Ok(sources) => sources,
@@ -148,14 +152,40 @@ impl Rules {
                 Err(error) => return Ok(self.refused(rows, format!("check `{name}` cannot be computed: {error}"))),
             }
         }
+        let mut duplicates = None;
+        if let (Some(landed), Some(event)) = (landed, self.event_time) {
+            if let Some(watermark) = landed.watermark() {
+                broken.extend(self.late(&table, &sources[event], event, watermark)?);
+            }
+            if landed.dedups() {
+                duplicates = Some(landed.repeated(&table, &self.key, union(&broken).as_ref())?);
+            }
+        }
         let mut out = union(&broken);
-        if !self.key.is_empty() {
+        if !self.key.is_empty() && duplicates.is_none() {
             let repeated = seen.repeated(&table, &self.key, out.as_ref())?;
             let rule = format!("key {}: not the first", self.spec.contract.key.join(", "));
             broken.extend(Broken::some(rule, Severity::Quarantine, repeated, None));
             out = union(&broken);
         }
-        self.divide(rows, table, &broken, out)
+        self.divide(rows, table, &broken, out, duplicates)
+    }
+
+    /// The rule that rows break whose event lies before the watermark.
+    fn late(
+        &self,
+        table: &RecordBatch,
+        source: &ArrayRef,
+        event: usize,
+        watermark: Timestamp,
+    ) -> Result<Option<Broken>, ArrowError> {
+        let name = &self.columns[event].name;
+        let moments = cast(table.column(event), &utc())?;
+        let bound = TimestampMicrosecondArray::from_value(watermark.as_micros(), 1).with_timezone("UTC");
+        let late = is_true(&lt(moments.as_primitive::<TimestampMicrosecondType>(), &Scalar::new(&bound))?);
+        let verdict = format!("comes later than is allowed: the watermark is {watermark}");
+        let value = ShownValue { column: name.clone(), values: Arc::clone(source), verdict };
+        Ok(Broken::some(format!("{name}: later than is allowed"), Severity::Quarantine, late, Some(value)))
     }
 
     /// Splits a batch whose broken rules are known.
@@ -165,10 +195,16 @@ impl Rules {
         table: RecordBatch,
         broken: &[Broken],
         out: Option<BooleanBuffer>,
+        duplicates: Option<BooleanBuffer>,
     ) -> Result<Checked, ArrowError> {
-        let (kept, quarantined) = match &out {
+        let left_out = match (&out, &duplicates) {
+            (Some(out), Some(duplicates)) => Some(out | duplicates),
+            (one, other) => one.clone().or_else(|| other.clone()),
+        };
+        let set_aside = || out.as_ref().map(|out| quarantine_rows(rows, broken, out)).transpose();
+        let (kept, quarantined) = match &left_out {
             None => (Ok(table), Ok(None)),
-            Some(out) => rayon::join(|| without(&table, out), || quarantine_rows(rows, broken, out).map(Some)),
+            Some(left_out) => rayon::join(|| without(&table, left_out), set_aside),
         };
         let accepted = RecordBatch::try_new(Arc::clone(&self.schema), kept?.columns().to_vec())?;
         let of = |severity: Severity| {
@@ -177,6 +213,7 @@ impl Rules {
         let tally = Tally {
             rows_in: rows.num_rows() as u64,
             quarantined: out.as_ref().map_or(0, |out| out.count_set_bits() as u64),
+            duplicates: duplicates.as_ref().map_or(0, |rows| rows.count_set_bits() as u64),
             reasons: of(Severity::Quarantine),
             warnings: of(Severity::Warn),
             refusals: of(Severity::Refuse),

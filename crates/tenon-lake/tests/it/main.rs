@@ -4,5 +4,6 @@
 mod cost;
 mod fixture;
 mod read;
+mod stretches;
 mod versions;
 mod write;

@@ -185,7 +185,7 @@ async fn when_there_is_no_room_callers_are_told_when_to_come_back() {
     let response = axum::response::IntoResponse::into_response(problem);
     assert_eq!(
         (response.status(), response.headers()["retry-after"].to_str().unwrap()),
-        (StatusCode::SERVICE_UNAVAILABLE, "1")
+        (StatusCode::TOO_MANY_REQUESTS, "1")
     );
     drop(house.room(Weight::Light).unwrap());
     held.clear();

@@ -3,6 +3,7 @@
 mod audit;
 mod company;
 mod data;
+mod follow;
 mod get;
 mod models;
 mod serve;
@@ -59,7 +60,10 @@ pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Plan => company::plan(&context).await,
         Command::Apply => company::apply(&context).await,
         Command::Schema { kind } => company::schema(&kind),
-        Command::Ingest { dataset, branch } => data::ingest(&context, dataset.as_deref(), branch.as_ref()).await,
+        Command::Ingest { dataset, branch, follow: false } => {
+            data::ingest(&context, dataset.as_deref(), branch.as_ref()).await
+        }
+        Command::Ingest { dataset, follow: true, .. } => follow::ingest(&context, dataset.as_deref()).await,
         Command::Query { sql, as_of, branch, limit } => {
             data::query(&context, &sql, as_of, branch.as_ref(), limit).await
         }

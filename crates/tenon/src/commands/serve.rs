@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use super::follow::run_sources;
 use crate::args::{Output, Serve};
 use crate::failure::{Failure, While};
 use crate::output::{Answer, say};
@@ -52,7 +53,7 @@ fn announce(line: &str) -> Result<(), Failure> {
 }
 
 /// Ctrl-C, or the signal that service managers send.
-async fn ended() {
+pub async fn ended() {
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(terminate) => terminate,
         Err(_) => {
@@ -82,8 +83,10 @@ pub async fn serve_until<T>(platform: &Platform, end: impl Future<Output = T>) -
     });
     let watching = tokio::spawn(watching(platform.clone(), stop.clone()));
     let compacting = tokio::spawn(compacting(platform.clone(), stop.clone()));
+    let sources = run_sources(platform, &stop);
     end.await;
     stop.cancel();
+    sources.join_all().await;
     reacting.await.during("ending")?.during("letting the subscribers react")?;
     watching.await.during("ending")?;
     compacting.await.during("ending")?;

@@ -31,7 +31,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "policy", "serve", "watch",
         ],
     ),
-    ("benches", &["company", "core", "features", "lake", "ledger", "onnx", "policy", "query"]),
+    ("benches", &["company", "core", "features", "ingest", "lake", "ledger", "onnx", "policy", "query"]),
 ];
 
 /// The only crates that may name the engines.
