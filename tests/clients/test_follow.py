@@ -96,7 +96,7 @@ def test_an_arrow_file_cut_in_half_lands_nothing(orders):
     put(orders, "whole.arrow", rows(0, 1000))
     whole = (orders.folder / "data/orders/whole.arrow").read_bytes()
     (orders.folder / "data/orders/cut.arrow").write_bytes(whole[: len(whole) // 2])
-    done = orders.run("ingest", "orders", check=False)
+    done = orders.run("--output", "json", "ingest", "orders", check=False)
     assert done.returncode == 1 and "no whole Arrow IPC file" in done.stdout, done.stdout
     assert len(ids(orders)) == 1000
 

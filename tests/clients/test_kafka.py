@@ -97,6 +97,24 @@ class Broker:
         assert producer.flush(30) == 0
 
 
+    def read_all(self, topic="readings", partitions=4):
+        """Every message of a topic, as another client reads it."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.address, "group.id": "reader", "enable.auto.commit": False, "enable.partition.eof": True}
+        )
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+        values, ended = [], 0
+        while ended < partitions:
+            message = consumer.poll(10)
+            assert message is not None, "the topic was not read to its end"
+            if message.error():
+                ended += 1
+            else:
+                values.append(message.value())
+        consumer.close()
+        return values
+
+
 @pytest.fixture
 def broker(tmp_path):
     broker = Broker(tmp_path / "broker")
@@ -216,7 +234,7 @@ def test_killed_at_random_no_row_is_lost_or_doubled(broker, readings):
     broker.topic()
     company = readings(latency="100ms")
     dice = random.Random(20261124)
-    producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 2, "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 2})
     sent, poisoned = Counter(), 0
     number, kills = 0, 0
     while kills < KILLS:
@@ -225,7 +243,7 @@ def test_killed_at_random_no_row_is_lost_or_doubled(broker, readings):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        until = time.monotonic() + dice.uniform(0.05, 0.6)
+        until = time.monotonic() + dice.uniform(0.1, 1.2)
         while time.monotonic() < until:
             for _ in range(50):
                 if dice.random() < 0.01:
@@ -249,6 +267,9 @@ def test_killed_at_random_no_row_is_lost_or_doubled(broker, readings):
             broker.start()
     assert producer.flush(60) == 0
     company.run("ingest", "readings")
+    # The stream is what stands in the topic, read by somebody who is not Tenon.
+    stands = broker.read_all()
+    assert Counter(json.loads(value)["id"] for value in stands if value != b"poison") == sent
     assert Counter(ids(company)) == sent
     quarantined = table(company, "readings__quarantine").num_rows
     assert quarantined == poisoned
@@ -287,7 +308,7 @@ def test_a_broker_that_vanishes_is_waited_for(broker, readings):
         )
         try:
             eventually(lambda: len(ids(company)) == 100)
-            broker.stop(signal.SIGKILL)
+            broker.stop()
             time.sleep(8)
             broker.start()
             broker.produce(stream(range(100, 200)))
@@ -323,7 +344,7 @@ def test_a_topic_made_anew_is_refused_loudly_until_somebody_decides(broker, read
     eventually(lambda: "readings" not in broker.admin().list_topics(timeout=5).topics)
     broker.topic(partitions=1)
     broker.produce([(0, reading(number)) for number in range(1000, 1010)])
-    done = company.run("ingest", "readings", check=False)
+    done = company.run("--output", "json", "ingest", "readings", check=False)
     assert done.returncode == 3 and "made anew" in done.stdout and "`generation`" in done.stdout, done.stdout + done.stderr
     assert len(ids(company)) == 50
     declare(company.folder, broker.address, more="generation = 1")
@@ -337,7 +358,7 @@ def test_what_comes_while_serving_can_be_asked_for_within_the_latency(broker, re
     from conftest import serving
 
     broker.topic()
-    company = readings(latency="1s")
+    company = readings(latency="2s")
     with serving(company.folder, stderr=subprocess.DEVNULL):
         broker.produce(stream(range(10)))
         eventually(lambda: len(ids(company)) == 10)
@@ -350,7 +371,7 @@ def test_what_comes_while_serving_can_be_asked_for_within_the_latency(broker, re
                 time.sleep(0.02)
             slowest = max(slowest, time.monotonic() - began)
         print(f"slowest {slowest:.2f} s")
-    assert slowest < 1.5
+    assert slowest < 2.0
     balanced(company)
 
 
@@ -363,7 +384,7 @@ def test_secrets_are_references_and_stay_out_of_the_record(broker, readings):
     assert done.returncode == 1 and "env:NAME" in done.stderr and "readings.toml" in done.stderr, done.stderr
     declare(company.folder, broker.address, more=sasl.format("env:TENON_TEST_PASSWORD"))
     company.run("apply")
-    done = company.run("ingest", "readings", check=False)
+    done = company.run("--output", "json", "ingest", "readings", check=False)
     assert done.returncode == 3 and "env:TENON_TEST_PASSWORD" in done.stdout, done.stdout + done.stderr
 
 

@@ -254,7 +254,7 @@ impl Rows {
         let mut changed_columns: Vec<(String, u64)> =
             others.iter().enumerate().map(|(at, column)| (column.name.clone(), number(at + 3))).collect();
         changed_columns.retain(|(_, rows)| *rows > 0);
-        changed_columns.sort_by(|one, other| other.1.cmp(&one.1));
+        changed_columns.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
         Ok(TableDiff {
             dataset: dataset.clone(),
             from,
