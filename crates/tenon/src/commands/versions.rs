@@ -4,7 +4,7 @@ use serde_json::json;
 use tenon_core::fact::DatasetCompacted;
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::words::count;
-use tenon_core::{AsOf, BranchName, DatasetName, Principal};
+use tenon_core::{BranchName, DatasetName, Principal};
 use tenon_lake::{MergeOutcome, TableDiff, VacuumPlan};
 use tenon_policy::Action;
 
