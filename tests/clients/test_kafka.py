@@ -339,9 +339,10 @@ def test_a_topic_made_anew_is_refused_loudly_until_somebody_decides(broker, read
     company = readings()
     broker.produce([(0, reading(number)) for number in range(50)])
     company.run("ingest", "readings")
-    for gone in broker.admin().delete_topics(["readings"]).values():
+    admin = broker.admin()
+    for gone in admin.delete_topics(["readings"]).values():
         gone.result(20)
-    eventually(lambda: "readings" not in broker.admin().list_topics(timeout=5).topics)
+    eventually(lambda: "readings" not in admin.list_topics(timeout=5).topics)
     broker.topic(partitions=1)
     broker.produce([(0, reading(number)) for number in range(1000, 1010)])
     done = company.run("--output", "json", "ingest", "readings", check=False)
