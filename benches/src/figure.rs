@@ -139,15 +139,7 @@ fn number(value: f64) -> String {
         let text = format!("{value:.0$}", decimals as usize);
         return if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
     }
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    tenon_core::words::count(value.abs().round_ties_even() as u64)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Figures as people read them.
+//! Figures and errors as people read them.
 
 /// A count with thousands set apart: `336,776`.
 pub fn count(number: u64) -> String {
@@ -9,6 +9,16 @@ pub fn count(number: u64) -> String {
             text.push(',');
         }
         text.push(digit);
+    }
+    text
+}
+
+/// An error with what is behind it, in one line: `the file cannot be read: it is gone`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let (mut text, mut source) = (error.to_string(), error.source());
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
     }
     text
 }

@@ -129,14 +129,3 @@ pub enum FeatureError {
     #[error("the work was stopped before its end")]
     Stopped(#[from] tokio::task::JoinError),
 }
-
-/// An error and its causes in one sentence, for where only text can be kept.
-pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
-    text
-}

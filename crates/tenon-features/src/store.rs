@@ -16,7 +16,6 @@ use tenon_query::RowsQuery;
 use tenon_query::point_in_time::{Session, moments};
 
 use crate::definition::Definition;
-use crate::error::sentence;
 use crate::online::{self, Live, LiveView, OnlineFile, Shape};
 use crate::{FeatureError, OnlineRow, TrainingFrame, training};
 
@@ -342,7 +341,7 @@ impl FeatureStore {
             let view = self.load(name, &resource.spec, known, writer).await;
             let why = |error| match error {
                 FeatureError::NotServed { reason, .. } => reason,
-                other => sentence(&other),
+                other => tenon_core::words::chain(&other),
             };
             views.insert(name.clone(), view.map_err(why));
         }

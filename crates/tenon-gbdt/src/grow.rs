@@ -74,10 +74,10 @@ struct Leaf {
     best: Option<Split>,
 }
 
-/// Grows a tree on the rows in `order` and adds its values to the `margins` of all rows.
+/// Grows a tree on the rows in `order`.
 ///
 /// # Shapes
-/// `gradients`, `hessians`, `margins`: one a row of the columns. `features`: those that this tree may ask for.
+/// `gradients`, `hessians`: one a row of the columns. `features`: those that this tree may ask for.
 pub(crate) fn grow(
     columns: &[Column],
     features: &[usize],

@@ -80,7 +80,7 @@ impl Ingest {
                     }
                 }
                 Err(error) => {
-                    let why = crate::error::chain(&error);
+                    let why = tenon_core::words::chain(&error);
                     if why != trouble {
                         tracing::warn!(%dataset, "its files cannot be looked at: {why}; tried again in {every:?}");
                     }

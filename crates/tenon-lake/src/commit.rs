@@ -102,9 +102,13 @@ impl Lake {
         checked: Vec<Checked>,
         stretches: Vec<Stretch>,
     ) -> Result<WriteOutcome, LakeError> {
+        if let Some(sealed) = self.sealed_batch(dataset, source)? {
+            return Ok(WriteOutcome::Already(sealed));
+        }
         self.commit_stretches_to(by, &Place::of(dataset), source, checked, stretches).await
     }
 
+    /// Commits a batch that was not sealed a moment ago.
     async fn commit_stretches_to(
         &self,
         by: &Principal,
@@ -116,9 +120,6 @@ impl Lake {
         let dataset = place.dataset;
         let resource = self.table_spec(dataset)?;
         let operation = place.operation(source);
-        if let Some(sealed) = self.sealed_operation(operation)? {
-            return Ok(WriteOutcome::Already(sealed));
-        }
         let tally = sum(&checked);
         let table = self.table(&place.table()).await?;
         let quarantine = self.table(&place.quarantine()).await?;
@@ -157,7 +158,17 @@ impl Lake {
         let stored = tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema));
         let (change, set_aside) = match stored {
             (Ok(change), Ok(set_aside)) => (Change { positions: positions(&stretches), ..change }, set_aside),
-            (change, set_aside) => return Err(both_or_none((&table, change), (&quarantine, set_aside)).await),
+            // Half of a batch helps nobody.
+            (Ok(change), Err(error)) => {
+                discard(&table, &change.added).await;
+                return Err(error);
+            }
+            (Err(error), set_aside) => {
+                if let Ok(set_aside) = set_aside {
+                    discard(&quarantine, &set_aside.added).await;
+                }
+                return Err(error);
+            }
         };
         self.reached(Step::Encoded)?;
 
@@ -504,21 +515,6 @@ impl Files {
         }
         Ok(Change { added, schema, ..Change::default() })
     }
-}
-
-/// Takes back what was stored of two changes of which one failed, and returns why.
-async fn both_or_none(
-    (table, change): (&Table, Result<Change, LakeError>),
-    (quarantine, set_aside): (&Table, Result<Change, LakeError>),
-) -> LakeError {
-    let mut failed = None;
-    for (table, stored) in [(quarantine, set_aside), (table, change)] {
-        match stored {
-            Ok(stored) => discard(table, &stored.added).await,
-            Err(error) => failed = Some(error),
-        }
-    }
-    failed.unwrap_or_else(|| LakeError::Interrupted("a file was not stored".to_owned()))
 }
 
 /// Removes files that no log names.

@@ -107,13 +107,12 @@ impl Lake {
         if let Some(wrong) = walk.add(fact) {
             return Ok(Some(wrong));
         }
-        let mut tables = vec![(fact.dataset.to_string(), Some(fact.version), fact.accepted)];
-        tables.push((quarantine_of(fact.dataset.as_str()), fact.quarantine_version, fact.quarantined));
         // A batch without accepted rows names the version that stood, unless it moved a source.
-        if fact.accepted == 0 && fact.stretches.is_empty() {
-            tables.remove(0);
-        }
-        for (table, version, rows) in tables {
+        let made = (fact.accepted > 0 || !fact.stretches.is_empty()).then_some(fact.version);
+        for (table, version, rows) in [
+            (fact.dataset.to_string(), made, fact.accepted),
+            (quarantine_of(fact.dataset.as_str()), fact.quarantine_version, fact.quarantined),
+        ] {
             let Some(version) = version else { continue };
             let Some(entry) = self.logged(walk, &table, version).await? else { continue };
             if entry.rows.is_some_and(|held| held != rows) {
@@ -137,18 +136,19 @@ impl Lake {
     async fn unaccounted(&self, walk: &mut Walk, table: &str) -> Result<Option<String>, LakeError> {
         let Some(newest) = self.sealed_version(table)? else { return Ok(None) };
         let sealed: HashSet<u64> = self.history(table)?.into_iter().map(|commit| commit.version).collect();
+        self.logged(walk, table, newest).await?;
+        let log = walk.logs.get(table).map_or(&[][..], Vec::as_slice);
+        // Rows of a batch that was undone are removed again, and what another part of the program rewrote has its own
+        // record: what a table holds is then not the sum of what was added.
+        let removes = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| !entry.removed.is_empty());
+        let last_removal = log.iter().rposition(removes);
         let mut sum = Some(0);
-        for version in 0..=newest {
-            let entry = self.logged(walk, table, version).await?;
-            // Rows of a batch that was undone are removed again, and what another part of the program rewrote has its own
-            // record: what a table holds is then not the sum of what was added.
-            let added = entry.filter(|entry| !entry.removes).and_then(|entry| entry.rows);
-            if sum.is_some() && added.is_some_and(|rows| rows > 0) && !sealed.contains(&version) {
-                let undone = self.is_undone(walk, table, version, newest).await?;
-                if !undone {
-                    let rows = added.unwrap_or(0);
-                    return Ok(Some(format!("version {version} added {rows} rows that no fact accounts for")));
-                }
+        for (version, entry) in log.iter().enumerate() {
+            let added = entry.as_ref().filter(|entry| entry.removed.is_empty()).and_then(|entry| entry.rows);
+            let rows = added.unwrap_or(0);
+            let is_undone = last_removal.is_some_and(|removal| removal > version);
+            if sum.is_some() && rows > 0 && !sealed.contains(&(version as u64)) && !is_undone {
+                return Ok(Some(format!("version {version} added {rows} rows that no fact accounts for")));
             }
             sum = sum.zip(added).map(|(sum, rows)| sum + rows);
         }
@@ -157,16 +157,6 @@ impl Lake {
         let held = counted.first().map_or(0, |rows| rows.column(0).as_primitive::<Int64Type>().value(0));
         Ok((u64::try_from(held).ok() != Some(sum))
             .then(|| format!("the table holds {held} rows, and {sum} were added to it")))
-    }
-
-    /// Whether a later version of the table removes files, as undoing a version does.
-    async fn is_undone(&self, walk: &mut Walk, table: &str, version: u64, newest: u64) -> Result<bool, LakeError> {
-        for later in version + 1..=newest {
-            if self.logged(walk, table, later).await?.is_some_and(|entry| entry.removes) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// What a table's log says of a version; none where the log no longer goes back so far.

@@ -19,9 +19,9 @@ use tenon_core::{AsOf, BranchName, DatasetName};
 use tenon_query::{QueryError, fresh};
 
 use crate::files::{missing, paths};
-use crate::merge::columns;
 use crate::moved::ColumnMove;
 use crate::place::Place;
+use crate::sql::{columns, quoted};
 use crate::table::Table;
 use crate::{Lake, LakeError};
 
@@ -194,10 +194,6 @@ fn sorting(session: &SessionContext) -> SessionContext {
 pub(crate) struct Rows {
     pub key: Vec<String>,
     pub columns: Vec<Column>,
-}
-
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl Rows {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
-use serde_json::Value;
 use tenon_query::QueryError;
 
 use crate::LakeError;
-use crate::log::DataFile;
+use crate::log::{DataFile, rows_of};
 use crate::table::{Change, Table};
 
 /// Data files by path.
@@ -18,8 +17,7 @@ pub(crate) type Files = BTreeMap<String, DataFile>;
 impl DataFile {
     /// How many rows it holds, as its statistics say.
     pub(crate) fn rows(&self) -> u64 {
-        let stats: Value = serde_json::from_str(&self.stats).unwrap_or_default();
-        stats.get("numRecords").and_then(Value::as_u64).unwrap_or(0)
+        rows_of(&self.stats).unwrap_or(0)
     }
 }
 

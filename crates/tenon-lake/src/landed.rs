@@ -16,7 +16,7 @@ use tenon_core::{AsOf, DatasetName, Timestamp};
 
 use crate::contract::arrow_type;
 use crate::log::utc;
-use crate::{Lake, LakeError};
+use crate::{Lake, LakeError, sql};
 
 /// What has landed in one dataset.
 #[derive(Debug, Default)]
@@ -140,8 +140,7 @@ impl Lake {
         version: Option<u64>,
     ) -> Result<Vec<RecordBatch>, LakeError> {
         let event = columns.last().map_or("", String::as_str);
-        let list = columns.iter().map(|column| format!("\"{column}\"")).collect::<Vec<_>>().join(", ");
-        let mut sql = format!("SELECT {list} FROM \"{dataset}\"");
+        let mut sql = format!("SELECT {} FROM \"{dataset}\"", sql::columns(columns));
         let newest = self.sealed_version(dataset.as_str())?;
         if let (Some(version), Some(newest)) = (version, newest)
             && newest > version

@@ -43,6 +43,7 @@ mod projection;
 mod read;
 mod records;
 mod restore;
+mod sql;
 mod store;
 mod table;
 mod tag;

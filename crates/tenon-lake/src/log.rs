@@ -145,8 +145,6 @@ pub(crate) struct Entry {
     pub positions: BTreeMap<String, u64>,
     /// Rows of the files that it added, as their statistics say; none where one has no statistics.
     pub rows: Option<u64>,
-    /// Whether it removed a file.
-    pub removes: bool,
 }
 
 impl Entry {
@@ -163,12 +161,12 @@ impl Entry {
                     "add" => {
                         entry.added.extend(action.get("path").and_then(Value::as_str).map(str::to_owned));
                         entry.rearranges |= action.get("dataChange") == Some(&Value::Bool(false));
-                        entry.rows = entry.rows.zip(rows_of(action)).map(|(sum, rows)| sum + rows);
+                        entry.rows = entry
+                            .rows
+                            .zip(action.get("stats").and_then(Value::as_str).and_then(rows_of))
+                            .map(|(sum, rows)| sum + rows);
                     }
-                    "remove" => {
-                        entry.removes = true;
-                        entry.removed.extend(action.get("path").and_then(Value::as_str).map(str::to_owned));
-                    }
+                    "remove" => entry.removed.extend(action.get("path").and_then(Value::as_str).map(str::to_owned)),
                     "txn" => {
                         let (source, next) = (action.get("appId"), action.get("version"));
                         if let (Some(source), Some(next)) =
@@ -186,9 +184,9 @@ impl Entry {
     }
 }
 
-/// The rows of a file that an action adds.
-fn rows_of(add: &Value) -> Option<u64> {
-    let stats: Value = serde_json::from_str(add.get("stats")?.as_str()?).ok()?;
+/// The rows of a file, as its statistics say.
+pub(crate) fn rows_of(stats: &str) -> Option<u64> {
+    let stats: Value = serde_json::from_str(stats).ok()?;
     stats.get("numRecords")?.as_u64()
 }
 
@@ -268,7 +266,7 @@ mod tests {
         let read = Entry::parse(&bytes);
         assert_eq!(read.note, Some(note));
         assert_eq!(read.added, ["part-1.parquet"]);
-        assert!(read.changes_table && !read.removes);
+        assert!(read.changes_table && read.removed.is_empty());
         assert_eq!((read.positions.get("kafka:flights/3"), read.rows), (Some(&17), Some(1)));
         let foreign = Entry::parse(b"{\"commitInfo\":{\"operation\":\"OPTIMIZE\"}}\n{\"add\":{\"path\":\"b\"}}");
         assert!(foreign.note.is_none() && !foreign.changes_table);

@@ -18,6 +18,7 @@ use crate::commit::{Step, merged_schema};
 use crate::files::{Files, change, missing, paths, rows};
 use crate::log::{Note, Seal, Sealing};
 use crate::place::Place;
+use crate::sql::columns;
 use crate::table::{Change, Head, Table, Unsealed};
 use crate::{BatchSource, BranchRecord, Lake, LakeError, quarantine_of};
 
@@ -366,10 +367,4 @@ impl Locked<'_> {
 fn part((main, branch): (&Arc<Table>, &Arc<Table>), of: (usize, usize), change: Change, merged: MergedTable) -> Part {
     let added = paths(&change.added);
     Part { table: Arc::clone(main), from: Arc::clone(branch), of, change, added, merged }
-}
-
-/// Column names in quotes, with commas between.
-pub(crate) fn columns(names: &[String]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
-    quoted.join(", ")
 }

@@ -17,6 +17,7 @@ use tenon_query::{QueryError, RowsQuery, Stated, StatedTable, empty_table, fresh
 
 use crate::contract::contract_schema;
 use crate::encode::properties;
+use crate::sql::all_of;
 use crate::{BranchRecord, Lake, LakeError, QUARANTINE, branch_table, quarantine_schema};
 
 /// Prepared queries over handed-in rows beyond this number are forgotten and planned anew.
@@ -142,7 +143,7 @@ impl Lake {
     /// # Errors
     /// [`LakeError::Query`] when there is no such table.
     pub async fn schema(&self, dataset: &str) -> Result<SchemaRef, LakeError> {
-        let sql = format!("SELECT * FROM \"{dataset}\"");
+        let sql = all_of(dataset);
         let (sql, reads) = self.reads(&sql)?;
         if reads.views.is_empty()
             && let Some(schema) = self.declared_schema(dataset)
@@ -192,7 +193,7 @@ impl Lake {
     pub async fn export(&self, table: &str, as_of: AsOf, to: &Path) -> Result<u64, LakeError> {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Export { path: to.to_owned(), source };
-        let sql = format!("SELECT * FROM \"{table}\"");
+        let sql = all_of(table);
         let (sql, reads) = self.reads(&sql)?;
         let session = self.session_at(&reads, None, as_of).await?;
         let mut rows = tenon_query::stream(&session, &sql).await?;
@@ -227,7 +228,7 @@ impl Lake {
         let mut reads = Reads::default();
         let Stated { sql, tables } = tenon_query::stated(sql)?;
         for stated in &tables {
-            let whole = format!("SELECT * FROM \"{}\"", stated.table.replace('"', "\"\""));
+            let whole = all_of(&stated.table);
             let mut of = Reads::default();
             self.add_reads(&whole, &[], &mut Vec::new(), &mut of)?;
             reads.stated_tables.append(&mut of.tables);
@@ -281,7 +282,7 @@ impl Lake {
     ) -> Result<SessionContext, LakeError> {
         let session = self.plain_session_at(reads, branch, as_of).await?;
         for StatedTable { name, table, as_of } in &reads.stated {
-            let (_, whole) = self.reads(&format!("SELECT * FROM \"{}\"", table.replace('"', "\"\"")))?;
+            let (_, whole) = self.reads(&all_of(table))?;
             let then = self.plain_session_at(&whole, branch, as_of.clone()).await?;
             let provider = then.table_provider(TableReference::bare(table.as_str())).await;
             register(&session, name, provider.map_err(QueryError::from)?)?;

@@ -135,7 +135,7 @@ impl Lake {
     }
 
     /// Every dataset that holds rows of its own.
-    pub(crate) fn table_datasets(&self) -> Vec<DatasetName> {
+    pub fn table_datasets(&self) -> Vec<DatasetName> {
         let specs = self.inner.catalog.specs();
         let tables = specs.datasets.iter().filter(|(_, resource)| resource.spec.source.sql.is_none());
         tables.map(|(name, _)| name.clone()).collect()

@@ -212,7 +212,7 @@ impl Subscribers {
                     reader.not_before = Some(Instant::now() + self.retries.wait(attempt));
                     return Ok(Step::Failed);
                 }
-                Some((index, chain(&*error)))
+                Some((index, tenon_core::words::chain(&*error)))
             }
         };
         let (next, failed) = (stored.index + 1, parked.is_some());
@@ -267,12 +267,6 @@ impl Subscribers {
         }
         Ok(())
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

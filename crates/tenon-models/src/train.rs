@@ -119,7 +119,7 @@ impl Models {
         let version = match inner.make(by, pod, specs, started, frame, meter).await {
             Ok(version) => version,
             Err(error) => {
-                inner.fail(by, pod, started.run, &error.sentence()).await?;
+                inner.fail(by, pod, started.run, &tenon_core::words::chain(&error)).await?;
                 return Err(error);
             }
         };

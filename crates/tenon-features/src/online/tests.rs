@@ -174,7 +174,7 @@ async fn rows_are_read_by_name_whatever_their_order() {
     assert_eq!(view.dump(), other.dump());
     let told = view.take(&[rows.project(&[0, 1, 2]).unwrap()]).await.unwrap_err();
     assert_eq!(
-        crate::error::sentence(&told),
+        tenon_core::words::chain(&told),
         "feature view `aircraft_delay` cannot be computed: there is no column `arr_delay`; the columns are `tailnum`, \
          `landed_at`, `closed_at`"
     );

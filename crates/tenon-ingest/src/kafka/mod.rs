@@ -105,7 +105,7 @@ impl Ingest {
                 wait = FIRST_WAIT;
             }
             if let Err(error) = read {
-                let why = crate::error::chain(&error);
+                let why = tenon_core::words::chain(&error);
                 tracing::warn!(%dataset, "reading its topics stopped: {why}; tried again in {wait:?}");
                 stop.run_until_cancelled(tokio::time::sleep(wait)).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
@@ -230,7 +230,7 @@ impl Ingest {
         drop(batch);
         let outcome = self.lake.commit_stretches(by, dataset, &batch_source, checked, stretches).await?;
         if let Err(error) = self.hand_on(dataset, &outcome).await {
-            tracing::warn!(%dataset, "{}", crate::error::chain(&error));
+            tracing::warn!(%dataset, "{}", tenon_core::words::chain(&error));
         }
         match outcome {
             WriteOutcome::Committed { fact, .. } | WriteOutcome::Already(fact) => Ok(fact),

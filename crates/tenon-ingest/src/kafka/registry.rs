@@ -93,6 +93,6 @@ pub(crate) fn header(value: &[u8]) -> Result<(u32, &[u8]), Poison> {
 
 fn away(registry: &Registry, error: &reqwest::Error) -> IngestError {
     // The address may hold no password; what the library says of it is left out all the same.
-    let what = crate::error::chain(error);
+    let what = tenon_core::words::chain(error);
     IngestError::Registry { url: registry.url.clone(), what }
 }

@@ -57,7 +57,7 @@ pub(crate) fn decide(gates: &[Gate], case: &Case<'_>) -> Result<Vec<GateDecided>
     let decided = |gate: &Gate| {
         let decision = decision(gate, case).unwrap_or_else(|error| Decision {
             passed: false,
-            sentence: format!("This gate could not be judged: {}.", error.sentence()),
+            sentence: format!("This gate could not be judged: {}.", tenon_core::words::chain(&error)),
             evidence: Value::Null,
         });
         Ok(GateDecided {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tenon_serve::{Outcome, ServeError, ServingOptions};
+use tenon_serve::{Outcome, ServeError};
 
 use crate::{World, deployment};
 
@@ -87,19 +87,7 @@ async fn a_damaged_record_in_the_middle_is_told_and_nothing_is_dropped() {
     let mut bytes = fs::read(&segment).unwrap();
     bytes[60] ^= 1;
     fs::write(&segment, &bytes).unwrap();
-    let options = ServingOptions {
-        ledger: world.ledger.clone(),
-        catalog: world.catalog.clone(),
-        models: world.models.clone(),
-        features: world.features.clone(),
-        lake: world.lake.clone(),
-        guard: tenon_policy::Guard::new(world.catalog.clone(), world.ledger.clone()),
-        journal: aside,
-        runtime: tenon_serve::find_runtime,
-        clock: world.clock.clone(),
-        ids: std::sync::Arc::new(tenon_core::id::RandomIds),
-    };
-    let error = tenon_serve::Serving::open(options).await.err().unwrap();
+    let error = tenon_serve::Serving::open(world.options(aside)).await.err().unwrap();
     assert!(matches!(error, ServeError::JournalDamaged { offset: 0, whole: 0, .. }), "{error}");
     assert_eq!(fs::read(&segment).unwrap(), bytes, "the evidence stays");
     assert_eq!(world.count("decisions_late").await, 0);

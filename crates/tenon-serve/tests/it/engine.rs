@@ -24,19 +24,8 @@ fn beyond_rust() -> Vec<u8> {
 }
 
 async fn serving(world: &World, journal: &str, runtime: FindRuntime) -> Serving {
-    let options = ServingOptions {
-        ledger: world.ledger.clone(),
-        catalog: world.catalog.clone(),
-        models: world.models.clone(),
-        features: world.features.clone(),
-        lake: world.lake.clone(),
-        guard: tenon_policy::Guard::new(world.catalog.clone(), world.ledger.clone()),
-        journal: world.folder.path().join(journal),
-        runtime,
-        clock: world.clock.clone(),
-        ids: std::sync::Arc::new(tenon_core::id::RandomIds),
-    };
-    Serving::open(options).await.unwrap()
+    let options = world.options(world.folder.path().join(journal));
+    Serving::open(ServingOptions { runtime, ..options }).await.unwrap()
 }
 
 fn nowhere() -> tenon_onnx::Result<Runtime> {

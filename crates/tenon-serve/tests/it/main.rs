@@ -7,7 +7,7 @@ mod engine;
 mod receipt;
 mod rollout;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tenon_company::Catalog;
 use tenon_core::clock::ManualClock;
 use tenon_core::fact::{ModelVersionRegistered, RunFinished, RunStarted, TrainingSet, VersionJudged};
-use tenon_core::id::{RunId, SeededIds};
+use tenon_core::id::{RandomIds, RunId, SeededIds};
 use tenon_core::spec::{SpecFile, SpecSet};
 use tenon_core::{
     AsOf, Clock, DatasetName, DeploymentName, Digest, ModelVersionRef, NewFact, Payload, PodName, Principal, Span,
@@ -147,9 +147,16 @@ impl World {
 
     /// Serving opened again over what is on disk, as another run of the program would.
     async fn reopen(&self) -> Serving {
-        let parts =
-            (self.ledger.clone(), self.catalog.clone(), self.lake.clone(), self.features.clone(), self.models.clone());
-        open(self.folder.path(), &self.clock, &parts, self.opened.fetch_add(1, Ordering::Relaxed)).await
+        open(self.folder.path(), &self.clock, &self.parts(), self.opened.fetch_add(1, Ordering::Relaxed)).await
+    }
+
+    /// What serving over another journal needs.
+    fn options(&self, journal: PathBuf) -> ServingOptions {
+        options(&self.parts(), &self.clock, journal)
+    }
+
+    fn parts(&self) -> (Ledger, Catalog, Lake, FeatureStore, Models) {
+        (self.ledger.clone(), self.catalog.clone(), self.lake.clone(), self.features.clone(), self.models.clone())
     }
 
     /// Aircraft N0 to N99 landed an hour ago; those with an odd number were 40 minutes late.
@@ -261,20 +268,28 @@ async fn open(
     parts: &(Ledger, Catalog, Lake, FeatureStore, Models),
     seed: u64,
 ) -> Serving {
+    let ids = Arc::new(SeededIds::new(100 + seed));
+    Serving::open(ServingOptions { ids, ..options(parts, clock, folder.join("journal")) }).await.unwrap()
+}
+
+fn options(
+    parts: &(Ledger, Catalog, Lake, FeatureStore, Models),
+    clock: &Arc<ManualClock>,
+    journal: PathBuf,
+) -> ServingOptions {
     let (ledger, catalog, lake, features, models) = parts.clone();
-    let options = ServingOptions {
+    ServingOptions {
         guard: tenon_policy::Guard::new(catalog.clone(), ledger.clone()),
         ledger,
         catalog,
         models,
         features,
         lake,
-        journal: folder.join("journal"),
+        journal,
         runtime: tenon_serve::find_runtime,
         clock: clock.clone(),
-        ids: Arc::new(SeededIds::new(100 + seed)),
-    };
-    Serving::open(options).await.unwrap()
+        ids: Arc::new(RandomIds),
+    }
 }
 
 fn request(tailnum: Value) -> DecideRequest {

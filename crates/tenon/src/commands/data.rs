@@ -4,7 +4,9 @@ use arrow::json::ArrayWriter;
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::{Value, json};
+use tenon_core::fact::Reason;
 use tenon_core::spec::{ResourceKind, ResourceRef};
+use tenon_core::words::chain;
 use tenon_core::{AsOf, BranchName, DatasetName};
 use tenon_ingest::{IngestError, Taken};
 use tenon_lake::WriteOutcome;
@@ -81,6 +83,13 @@ pub fn topics_of(platform: &Platform, dataset: &DatasetName) -> Option<String> {
     Some(format!("kafka:{}", kafka.topics.join(",")))
 }
 
+/// Broken rules, each with how many rows broke it.
+fn listed(reasons: &[Reason]) -> String {
+    let listed: Vec<String> =
+        reasons.iter().map(|reason| format!("{} ({})", reason.rule, count(reason.rows))).collect();
+    listed.join("; ")
+}
+
 /// What was taken of topics, for machines and for people, and what it means for the exit code.
 pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verdict) {
     match taken {
@@ -94,9 +103,7 @@ pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verd
                 None => "nothing new".to_owned(),
             };
             if taken.quarantined > 0 {
-                let reasons: Vec<String> =
-                    taken.reasons.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
-                text.push_str(&format!(", {} quarantined: {}", count(taken.quarantined), reasons.join("; ")));
+                text.push_str(&format!(", {} quarantined: {}", count(taken.quarantined), listed(&taken.reasons)));
             }
             if taken.duplicates > 0 {
                 text.push_str(&format!(", {} left out that had landed before", count(taken.duplicates)));
@@ -116,13 +123,10 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
         Ok(WriteOutcome::Committed { fact, .. }) => {
             let mut text = format!("version {}: {} rows landed", fact.version, count(fact.accepted));
             if fact.quarantined > 0 {
-                let reasons: Vec<String> =
-                    fact.reasons.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
-                text.push_str(&format!(", {} quarantined: {}", count(fact.quarantined), reasons.join("; ")));
+                text.push_str(&format!(", {} quarantined: {}", count(fact.quarantined), listed(&fact.reasons)));
             }
-            let warned: Vec<String> = fact.warnings.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
-            if !warned.is_empty() {
-                text.push_str(&format!("; remarked on: {}", warned.join("; ")));
+            if !fact.warnings.is_empty() {
+                text.push_str(&format!("; remarked on: {}", listed(&fact.warnings)));
             }
             ((json!({ "committed": fact }), text), Verdict::Done)
         }
@@ -130,10 +134,9 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
             ((json!({ "already": fact }), format!("taken before, as version {}", fact.version)), Verdict::Done)
         }
         Ok(WriteOutcome::Refused(fact)) => {
-            let broken: Vec<String> = fact.reasons.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
-            let text = match broken.is_empty() {
+            let text = match fact.reasons.is_empty() {
                 true => format!("refused: {}", fact.sentence),
-                false => format!("refused: {}: {}", fact.sentence, broken.join("; ")),
+                false => format!("refused: {}: {}", fact.sentence, listed(&fact.reasons)),
             };
             ((json!({ "refused": fact }), text), Verdict::Refused)
         }
@@ -142,17 +145,6 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
             ((json!({ "failed": chain }), format!("failed: {chain}")), Verdict::Failed)
         }
     }
-}
-
-/// An error with what is behind it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 /// Asks the lake.

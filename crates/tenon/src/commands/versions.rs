@@ -1,7 +1,7 @@
 //! `tag`, `diff`, `restore`, `branch`, `compact`, `vacuum`, `hold`.
 
 use serde_json::json;
-use tenon_core::fact::DatasetCompacted;
+use tenon_core::fact::{DatasetCompacted, TableVersion};
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::words::count;
 use tenon_core::{BranchName, DatasetName, Principal};
@@ -16,13 +16,17 @@ use crate::platform::Platform;
 
 /// Asks whether `by` may do `action` to each of these datasets, or to all that there are.
 async fn allow(platform: &Platform, by: &Principal, action: Action, datasets: &[DatasetName]) -> Result<(), Failure> {
-    let specs = platform.catalog.specs();
-    let all: Vec<DatasetName> =
-        specs.datasets.iter().filter(|(_, set)| set.spec.source.sql.is_none()).map(|(name, _)| name.clone()).collect();
+    let all = platform.lake.table_datasets();
     for dataset in if datasets.is_empty() { &all[..] } else { datasets } {
         platform.allow(by, action, ResourceRef::new(ResourceKind::Dataset, dataset.as_str())).await?;
     }
     Ok(())
+}
+
+/// `flights 7, planes 2`.
+fn versions(tables: &[TableVersion]) -> String {
+    let listed: Vec<String> = tables.iter().map(|table| format!("{} {}", table.dataset, table.version)).collect();
+    listed.join(", ")
 }
 
 /// Names for versions.
@@ -33,17 +37,15 @@ pub async fn tag(context: &Context, what: &TagCommand) -> Result<Answer, Failure
             allow(&platform, &by, Action::DatasetWrite, dataset).await?;
             let made = platform.lake.create_tag(&by, name.clone(), dataset, as_of.clone(), reason.clone()).await;
             let made = made.during("making the tag")?;
-            let pins = made.tag.tables.iter().map(|pin| format!("{} {}", pin.dataset, pin.version));
-            Answer::new(&made, format!("tag {name} pins {}", pins.collect::<Vec<_>>().join(", ")))
+            Answer::new(&made, format!("tag {name} pins {}", versions(&made.tag.tables)))
         }
         TagCommand::List => {
             platform.allow(&by, Action::CompanyRead, ResourceRef::new(ResourceKind::Company, "company")).await?;
             let tags = platform.lake.tags().during("reading the tags")?;
             let rows = tags.iter().map(|tag| {
-                let pins: Vec<String> =
-                    tag.tag.tables.iter().map(|pin| format!("{} {}", pin.dataset, pin.version)).collect();
                 let reason = tag.tag.reason.clone().unwrap_or_default();
-                [tag.tag.tag.to_string(), tag.at.to_string(), tag.by.to_string(), pins.join(", "), reason]
+                let pins = versions(&tag.tag.tables);
+                [tag.tag.tag.to_string(), tag.at.to_string(), tag.by.to_string(), pins, reason]
             });
             Answer::new(&tags, table(&["tag", "made", "by", "pins", "what for"], rows))
         }
@@ -161,11 +163,9 @@ pub async fn branch(context: &Context, what: &BranchCommand) -> Result<Answer, F
         BranchCommand::Create { name, datasets } => {
             allow(&platform, &by, Action::DatasetWrite, datasets).await?;
             let made = platform.lake.create_branch(&by, name, datasets).await.during("making the branch")?;
-            let begun: Vec<String> =
-                made.branch.tables.iter().map(|begun| format!("{} {}", begun.dataset, begun.version)).collect();
             let said = format!(
                 "branch {name} begins with {}\nwrite to it: tenon ingest --branch {name}; ask it: tenon query --branch {name} 'SELECT …'",
-                begun.join(", ")
+                versions(&made.branch.tables)
             );
             Answer::new(&made, said)
         }
@@ -173,9 +173,8 @@ pub async fn branch(context: &Context, what: &BranchCommand) -> Result<Answer, F
             platform.allow(&by, Action::CompanyRead, ResourceRef::new(ResourceKind::Company, "company")).await?;
             let branches = platform.lake.branches().during("reading the branches")?;
             let rows = branches.iter().map(|branch| {
-                let begun: Vec<String> =
-                    branch.branch.tables.iter().map(|begun| format!("{} {}", begun.dataset, begun.version)).collect();
-                [branch.branch.branch.to_string(), branch.at.to_string(), branch.by.to_string(), begun.join(", ")]
+                let begun = versions(&branch.branch.tables);
+                [branch.branch.branch.to_string(), branch.at.to_string(), branch.by.to_string(), begun]
             });
             Answer::new(&branches, table(&["branch", "made", "by", "begins with"], rows))
         }
@@ -266,9 +265,7 @@ pub async fn compact(context: &Context, asked: &Compact) -> Result<Answer, Failu
     let (platform, by) = context.platform().await?;
     let chosen: Vec<DatasetName> = asked.dataset.iter().cloned().collect();
     allow(&platform, &by, Action::DatasetWrite, &chosen).await?;
-    let specs = platform.catalog.specs();
-    let tables = specs.datasets.iter().filter(|(_, set)| set.spec.source.sql.is_none()).map(|(name, _)| name.clone());
-    let datasets = if chosen.is_empty() { tables.collect() } else { chosen };
+    let datasets = if chosen.is_empty() { platform.lake.table_datasets() } else { chosen };
     let mut done = Vec::new();
     for dataset in datasets {
         done.extend(compact_one(&platform, &by, &dataset, asked.target_mb << 20).await?);
