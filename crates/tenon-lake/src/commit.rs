@@ -8,24 +8,29 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tenon_core::fact::{DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload};
 use tenon_core::id::OperationId;
-use tenon_core::spec::{DatasetSpec, Resource};
+use tenon_core::spec::{DatasetSpec, Resource, Severity};
 use tenon_core::{DatasetName, Digest, Principal};
 
 use crate::contract::{Tally, quarantine_schema};
 use crate::encode::{Encoded, encode};
-use crate::log::{DataFile, Note, Seal, stored_field, stored_type};
+use crate::log::{DataFile, Note, Seal, Sealing, Then, stored_field, stored_type};
+use crate::raw::raw_rows;
 use crate::table::{Change, Head, Table, Unsealed};
-use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, rows_digest};
+use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, raw_of, rows_digest};
 
 /// What has been done of a commit; a test may stop after each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The data files are written; no log names them.
     Encoded,
+    /// The commit of the rows as they came is durable.
+    Kept,
     /// The quarantine's commit is durable.
     Quarantined,
     /// The table's commit is durable.
     Landed,
+    /// The quarantine's commit that follows it is durable.
+    Followed,
 }
 
 /// The operation of taking a batch in.
@@ -34,8 +39,8 @@ pub(crate) fn batch_operation(dataset: &DatasetName, source: &BatchSource) -> Op
 }
 
 /// Rows, encoded, and their names in the table's folder.
-struct Files {
-    schema: SchemaRef,
+pub(crate) struct Files {
+    pub schema: SchemaRef,
     files: Vec<(DataFile, Vec<u8>)>,
 }
 
@@ -61,39 +66,81 @@ impl Lake {
         if let Some(sentence) = self.refusal(dataset, &checked, &tally)? {
             return self.refuse(by, &resource, dataset, source, sentence, tally).await;
         }
+        let verdicts = self.verdicts(dataset, &resource.spec, &checked, &tally).await?;
+        if let Some(broken) = verdicts.iter().find(|verdict| !verdict.kept && verdict.severity == Severity::Refuse) {
+            let sentence = format!("the contract refuses the batch for its {}: {}", broken.rule, broken.sentence);
+            return self.refuse(by, &resource, dataset, source, sentence, tally).await;
+        }
         let table = self.table(dataset.as_str()).await?;
         let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
         let now = self.inner.clock.now();
         let contract = Arc::new(crate::contract::contract_schema(&resource.spec.contract));
 
+        let raw = match resource.spec.keeps_raw() {
+            true => Some(self.table(&raw_of(dataset.as_str())).await?),
+            false => None,
+        };
+        let raw_schema = match &raw {
+            Some(raw) => raw.head.lock().await.schema.clone(),
+            None => None,
+        };
+        let raw_pieces: Vec<RecordBatch> = checked.iter().filter_map(|piece| piece.raw.clone()).collect();
+        let unique_at = checked.iter().filter_map(|piece| piece.unique_at).min();
         let (accepted, set_aside) = pieces(dataset, source, checked, now)?;
         let unique = if let [one] = &resource.spec.contract.key[..] { vec![one.clone()] } else { Vec::new() };
         let columns = Arc::clone(&contract);
+        let (held, from) = (raw_schema.clone(), source.clone());
         let encode = move || {
             let encode_accepted = || Files::encode(operation, columns, &accepted, &unique);
             let encode_set_aside = || Files::encode(operation, quarantine_schema(), &set_aside, &[]);
-            let (files, set_aside) = rayon::join(encode_accepted, encode_set_aside);
-            Ok::<_, parquet::errors::ParquetError>((files?, set_aside?, accepted))
+            let encode_raw = || Files::encode_groups(operation, raw_rows(held.as_ref(), &raw_pieces, &from, now)?);
+            let (files, (set_aside, raw)) = rayon::join(encode_accepted, || rayon::join(encode_set_aside, encode_raw));
+            Ok::<_, parquet::errors::ParquetError>((files?, set_aside?, raw?, accepted))
         };
         let interrupted = |error: tokio::task::JoinError| LakeError::Interrupted(error.to_string());
         let encoded = tokio::task::spawn_blocking(encode).await.map_err(interrupted)?;
-        let (files, set_aside, accepted) = encoded.map_err(|error| LakeError::written(dataset.as_str(), error))?;
+        let (files, set_aside, raw_files, accepted) =
+            encoded.map_err(|error| LakeError::written(dataset.as_str(), error))?;
         // Hashed while the files are on their way to the disk.
         let rows = accepted.clone();
         let rows_digest = tokio::task::spawn_blocking(move || rows_digest(&contract, &rows));
 
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
-        self.settle_locked(&mut head, (&quarantine, &mut quarantine_head)).await?;
+        let mut raw_head = match &raw {
+            Some(raw) => Some(raw.head.lock().await),
+            None => None,
+        };
+        let beside = raw.as_ref().zip(raw_head.as_deref_mut());
+        self.settle_locked(&table, &mut head, (&quarantine, &mut quarantine_head), beside).await?;
         if let Some(sealed) = self.sealed_operation(operation)? {
             return Ok(WriteOutcome::Already(sealed));
         }
+        let newer = |seen: u64| head.version.map_or(0, |version| version + 1) > seen;
+        if unique_at.is_some_and(newer) {
+            return Err(LakeError::Raced(dataset.to_string()));
+        }
         let schema = table_schema(dataset, head.schema.as_ref(), &files.schema)?;
-        let set_aside_schema = quarantine_head.schema.is_none().then(quarantine_schema);
-        let stored = tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema));
-        let (change, set_aside) = match stored {
-            (Ok(change), Ok(set_aside)) => (change, set_aside),
-            (change, set_aside) => return Err(both_or_none((&table, change), (&quarantine, set_aside)).await),
+        let set_aside_schema = quarantine_table_schema(quarantine_head.schema.as_ref(), set_aside.is_empty())?;
+        let misfit = |what| LakeError::Misfit { table: raw_of(dataset.as_str()), what };
+        let raw_held = raw_head.as_ref().and_then(|head| head.schema.as_ref());
+        let raw_schema = match raw_files.is_empty() {
+            true => None,
+            false => merged_schema(raw_held, &raw_files.schema).map_err(misfit)?,
+        };
+        let stored = tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema), async {
+            match &raw {
+                Some(raw) => raw_files.store(raw, raw_schema).await,
+                None => Ok(Change::default()),
+            }
+        });
+        let (change, set_aside, raw_change) = match stored {
+            (Ok(change), Ok(set_aside), Ok(raw_change)) => (change, set_aside, raw_change),
+            (change, set_aside, raw_change) => {
+                let beside = raw.as_deref().map(|raw| (raw, raw_change));
+                let all = [(&*table, change), (&*quarantine, set_aside)].into_iter().chain(beside);
+                return Err(all_or_none(all.collect()).await);
+            }
         };
         self.reached(Step::Encoded)?;
 
@@ -110,26 +157,51 @@ impl Lake {
             reasons: tally.reasons,
             warnings: tally.warnings,
             events: tally.events,
+            dropped: tally.dropped,
+            raw_version: None,
+            verdicts,
         };
-        let seal = |fact: DatasetCommitted| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact };
-        // Where no row was accepted, an existing table gets no commit, and the quarantine's is the last one.
+        let seal = |fact: DatasetCommitted| Seal {
+            by: by.clone(),
+            pod: Some(resource.pod.clone()),
+            fact: Sealing::Batch(Box::new(fact)),
+        };
+        // Where no row was accepted, an existing table gets no commit, and the quarantine's is the last one; where none
+        // was set aside either, that of the rows as they came is.
         let table_changes = !change.added.is_empty() || change.schema.is_some();
+        let goes_on = table_changes || !set_aside.added.is_empty();
+        if let (Some(raw), Some(raw_head)) = (&raw, raw_head.as_deref_mut())
+            && !raw_change.added.is_empty()
+        {
+            let note = |version| {
+                let last = DatasetCommitted { raw_version: Some(version), ..fact.clone() };
+                Note { operation, seal: (!goes_on).then(|| seal(last)), then: None }
+            };
+            fact.raw_version = Some(raw.commit(raw_head, raw_change, now, note).await?);
+            self.reached(Step::Kept)?;
+        }
         if !set_aside.added.is_empty() {
             let note = |version| {
                 let last = DatasetCommitted { quarantine_version: Some(version), ..fact.clone() };
-                Note { operation, seal: (!table_changes).then(|| seal(last)) }
+                Note { operation, seal: (!table_changes).then(|| seal(last)), then: None }
             };
             fact.quarantine_version = Some(quarantine.commit(&mut quarantine_head, set_aside, now, note).await?);
             self.reached(Step::Quarantined)?;
         }
         if table_changes {
-            let note = |version| Note { operation, seal: Some(seal(DatasetCommitted { version, ..fact.clone() })) };
+            let note = |version| {
+                let last = DatasetCommitted { version, ..fact.clone() };
+                Note { operation, seal: Some(seal(last)), then: None }
+            };
             fact.version = table.commit(&mut head, change, now, note).await?;
         }
         self.reached(Step::Landed)?;
-        self.seal(operation, seal(fact.clone())).await?;
+        self.seal(dataset.as_str(), operation, seal(fact.clone())).await?;
         head.unsealed.remove(&operation);
         quarantine_head.unsealed.remove(&operation);
+        if let Some(raw_head) = raw_head.as_deref_mut() {
+            raw_head.unsealed.remove(&operation);
+        }
         Ok(WriteOutcome::Committed { fact, accepted })
     }
 
@@ -174,7 +246,7 @@ impl Lake {
         let schema = merged_schema(head.schema.as_ref(), &files.schema)
             .map_err(|what| LakeError::Misfit { table: table.to_owned(), what })?;
         let change = files.store(&handle, schema).await?;
-        handle.commit(&mut head, change, self.inner.clock.now(), |_| Note { operation, seal: None }).await
+        handle.commit(&mut head, change, self.inner.clock.now(), |_| Note { operation, seal: None, then: None }).await
     }
 
     pub(crate) fn sealed_operation(&self, operation: OperationId) -> Result<Option<DatasetCommitted>, LakeError> {
@@ -243,13 +315,11 @@ impl Lake {
         Ok(WriteOutcome::Refused(refused))
     }
 
-    async fn seal(&self, operation: OperationId, seal: Seal) -> Result<(), LakeError> {
-        let table = seal.fact.dataset.to_string();
-        let sealed = self.append(&seal.by, seal.pod, &seal.fact, operation).await;
-        sealed.map_err(|error| match error {
-            LakeError::Ledger(source) => LakeError::Unsealed { table, source },
-            other => other,
-        })
+    /// Appends the fact that seals an operation on `table`.
+    pub(crate) async fn seal(&self, table: &str, operation: OperationId, seal: Seal) -> Result<(), LakeError> {
+        let fact = seal.new_fact(operation).map_err(|error| LakeError::Interrupted(error.to_string()))?;
+        let appended = self.inner.ledger.append(vec![fact]).await;
+        appended.map(drop).map_err(|source| LakeError::Unsealed { table: table.to_owned(), source })
     }
 
     async fn append<P: Payload>(
@@ -268,51 +338,98 @@ impl Lake {
     pub(crate) async fn settle(&self, dataset: &DatasetName) -> Result<(), LakeError> {
         let table = self.table(dataset.as_str()).await?;
         let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
+        let raw = self.table(&raw_of(dataset.as_str())).await?;
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
-        self.settle_locked(&mut head, (&quarantine, &mut quarantine_head)).await
+        let mut raw_head = raw.head.lock().await;
+        let beside = Some((&raw, &mut *raw_head));
+        self.settle_locked(&table, &mut head, (&quarantine, &mut quarantine_head), beside).await
     }
 
     /// The same under the tables' locks.
-    async fn settle_locked(
+    pub(crate) async fn settle_locked(
         &self,
+        table: &Arc<Table>,
         head: &mut Head,
         (quarantine, quarantine_head): (&Arc<Table>, &mut Head),
+        mut raw: Option<(&Arc<Table>, &mut Head)>,
     ) -> Result<(), LakeError> {
         for commit in in_order(&head.unsealed) {
             let operation = commit.note.operation;
-            if let Some(seal) = commit.note.seal {
-                self.seal(operation, seal).await?;
+            if let Some(mut seal) = commit.note.seal {
+                if let Some(then) = commit.note.then {
+                    let version = self.follow(operation, (quarantine, quarantine_head), then).await?;
+                    seal.fact = seal.fact.with_quarantine_version(version);
+                }
+                self.seal(&table.name, operation, seal).await?;
             }
             head.unsealed.remove(&operation);
             quarantine_head.unsealed.remove(&operation);
-        }
-        for commit in in_order(&quarantine_head.unsealed) {
-            let operation = commit.note.operation;
-            match commit.note.seal {
-                Some(seal) => self.seal(operation, seal).await?,
-                // It was undone already.
-                None if commit.added.is_empty() => {}
-                None => {
-                    let undo = Change { removed: commit.added, ..Change::default() };
-                    let note = |_| Note { operation, seal: None };
-                    quarantine.commit(quarantine_head, undo, self.inner.clock.now(), note).await?;
-                }
+            if let Some((_, raw_head)) = &mut raw {
+                raw_head.unsealed.remove(&operation);
             }
-            quarantine_head.unsealed.remove(&operation);
+        }
+        let sealed = self.settle_beside(&table.name, quarantine, quarantine_head).await?;
+        if let Some((raw, raw_head)) = raw {
+            sealed.iter().for_each(|operation| drop(raw_head.unsealed.remove(operation)));
+            self.settle_beside(&table.name, raw, raw_head).await?;
         }
         Ok(())
     }
 
+    /// Makes the change of the quarantine that follows an operation's commit, unless it is made; its version.
+    pub(crate) async fn follow(
+        &self,
+        operation: OperationId,
+        (quarantine, head): (&Arc<Table>, &mut Head),
+        then: Then,
+    ) -> Result<u64, LakeError> {
+        if let Some(done) = head.unsealed.get(&operation) {
+            return Ok(done.version);
+        }
+        let schema = quarantine_table_schema(head.schema.as_ref(), then.added.is_empty())?;
+        let change = Change { added: then.added, removed: then.removed, schema };
+        quarantine.commit(head, change, self.inner.clock.now(), |_| Note { operation, seal: None, then: None }).await
+    }
+
+    /// Seals commits that carry their fact, and undoes others: their operation never came to its last commit. Returns the
+    /// operations that are sealed.
+    async fn settle_beside(
+        &self,
+        name: &str,
+        table: &Arc<Table>,
+        head: &mut Head,
+    ) -> Result<Vec<OperationId>, LakeError> {
+        let mut sealed = Vec::new();
+        for commit in in_order(&head.unsealed) {
+            let operation = commit.note.operation;
+            match commit.note.seal {
+                Some(seal) => {
+                    self.seal(name, operation, seal).await?;
+                    sealed.push(operation);
+                }
+                // It was undone already.
+                None if commit.added.is_empty() => {}
+                None => {
+                    let undo = Change { removed: commit.added, ..Change::default() };
+                    let note = |_| Note { operation, seal: None, then: None };
+                    table.commit(head, undo, self.inner.clock.now(), note).await?;
+                }
+            }
+            head.unsealed.remove(&operation);
+        }
+        Ok(sealed)
+    }
+
     #[cfg(test)]
-    fn reached(&self, step: Step) -> Result<(), LakeError> {
+    pub(crate) fn reached(&self, step: Step) -> Result<(), LakeError> {
         let stop = self.inner.stop_after.lock().take_if(|stop| *stop == step);
         stop.map_or(Ok(()), |step| Err(LakeError::Interrupted(format!("stopped after {step:?}"))))
     }
 
     #[cfg(not(test))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the test build stops here")]
-    fn reached(&self, _: Step) -> Result<(), LakeError> {
+    pub(crate) fn reached(&self, _: Step) -> Result<(), LakeError> {
         Ok(())
     }
 }
@@ -352,7 +469,7 @@ fn pieces(
 
 impl Files {
     /// Encodes rows; file names follow from the operation, so that doing it again writes the same files.
-    fn encode(
+    pub(crate) fn encode(
         operation: OperationId,
         schema: SchemaRef,
         rows: &[RecordBatch],
@@ -365,9 +482,35 @@ impl Files {
         Ok(Self { schema, files })
     }
 
+    /// The same for rows of several schemas, each group of one; together they have the columns of all.
+    fn encode_groups(
+        operation: OperationId,
+        groups: Vec<Vec<RecordBatch>>,
+    ) -> Result<Self, parquet::errors::ParquetError> {
+        let (mut fields, mut files): (Vec<Arc<Field>>, Vec<(DataFile, Vec<u8>)>) = (Vec::new(), Vec::new());
+        for group in groups {
+            let Some(schema) = group.first().map(RecordBatch::schema) else { continue };
+            for field in schema.fields() {
+                if !fields.iter().any(|known| known.name() == field.name()) {
+                    // What a source calls a column is its file's affair.
+                    fields.push(Arc::new(Field::new(field.name(), field.data_type().clone(), true)));
+                }
+            }
+            for (mut file, bytes) in Self::encode(operation, schema, &group, &[])?.files {
+                file.path = format!("part-{:05}-{operation}.snappy.parquet", files.len());
+                files.push((file, bytes));
+            }
+        }
+        Ok(Self { schema: Arc::new(Schema::new(fields)), files })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// Writes the files into the table's folder, where no log names them yet. Half of them help nobody: when one cannot
     /// be written, the others go again.
-    async fn store(self, table: &Table, schema: Option<SchemaRef>) -> Result<Change, LakeError> {
+    pub(crate) async fn store(self, table: &Table, schema: Option<SchemaRef>) -> Result<Change, LakeError> {
         let mut added = Vec::with_capacity(self.files.len());
         for (file, bytes) in self.files {
             if let Err(error) = table.store().put_data(&file.path, bytes).await {
@@ -380,30 +523,39 @@ impl Files {
     }
 }
 
-/// Takes back what was stored of two changes of which one failed, and returns why.
-async fn both_or_none(
-    (table, change): (&Table, Result<Change, LakeError>),
-    (quarantine, set_aside): (&Table, Result<Change, LakeError>),
-) -> LakeError {
+/// Takes back what was stored of changes of which one failed, and returns why.
+async fn all_or_none(changes: Vec<(&Table, Result<Change, LakeError>)>) -> LakeError {
     let mut failed = None;
-    for (table, stored) in [(quarantine, set_aside), (table, change)] {
+    for (table, stored) in changes {
         match stored {
             Ok(stored) => discard(table, &stored.added).await,
-            Err(error) => failed = Some(error),
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
     failed.unwrap_or_else(|| LakeError::Interrupted("a file was not stored".to_owned()))
 }
 
+/// The schema that a quarantine gets with a commit; none where it stays.
+pub(crate) fn quarantine_table_schema(
+    held: Option<&SchemaRef>,
+    is_empty: bool,
+) -> Result<Option<SchemaRef>, LakeError> {
+    if is_empty {
+        return Ok(None);
+    }
+    let misfit = |what| LakeError::Misfit { table: "the quarantine".to_owned(), what };
+    merged_schema(held, &quarantine_schema()).map_err(misfit)
+}
+
 /// Removes files that no log names.
-async fn discard(table: &Table, files: &[DataFile]) {
+pub(crate) async fn discard(table: &Table, files: &[DataFile]) {
     for DataFile { path, .. } in files {
         table.store().delete_data(path).await.ok();
     }
 }
 
 /// The schema that a dataset's table gets with this commit; none where it stays.
-fn table_schema(
+pub(crate) fn table_schema(
     dataset: &DatasetName,
     held: Option<&SchemaRef>,
     contract: &SchemaRef,

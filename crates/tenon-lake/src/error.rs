@@ -81,6 +81,14 @@ pub enum LakeError {
         /// The version that did.
         version: u64,
     },
+    /// Another batch landed while this one was held against the table.
+    #[error(
+        "another batch landed in `{0}` while the unique values of this one were looked up: nothing of it has landed; give it again"
+    )]
+    Raced(String),
+    /// Something that a dataset's quarantine or its kept rows do not allow.
+    #[error("{0}")]
+    NotPossible(String),
     /// Rows that a table cannot hold.
     #[error("rows do not fit table `{table}`: {what}")]
     Misfit {

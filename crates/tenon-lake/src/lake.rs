@@ -17,15 +17,18 @@ use tenon_ledger::{DocsExt, Ledger};
 use tenon_query::RowsQuery;
 use url::Url;
 
-use crate::contract::{KeySet, Rules, Seen};
+use crate::contract::{KeySet, Rules, SeenRows};
 use crate::projection::{COMMITS, TABLES, commits_of};
 use crate::table::{Slot, Table};
-use crate::{Checked, LakeError, QUARANTINE, TableCommit, TableState, quarantine_of};
+use crate::{Checked, LakeError, TableCommit, TableState, dataset_of, quarantine_of, raw_of};
 
 /// What all queries together may take of memory; beyond it they spill.
 const QUERY_MEMORY_BYTES: usize = 768 << 20;
 /// Below this many rows a batch is checked where it is, without a thread of its own.
 const ROWS_IN_PLACE: usize = 2_048;
+
+/// How often a batch is held against a table that others write to, before its giver is asked to come again.
+const RACES: usize = 8;
 
 /// What a lake needs from outside.
 pub struct LakeOptions {
@@ -60,6 +63,8 @@ pub(crate) struct Inner {
     pub session: SessionContext,
     tables: Mutex<HashMap<String, Slot>>,
     rules: Mutex<HashMap<DatasetName, Arc<Rules>>>,
+    /// What columns held at versions, for rules about their distribution.
+    pub(crate) held_before: Mutex<HashMap<(String, String, u64), Arc<crate::verdicts::Held>>>,
     /// Key sets by reference, with the versions that they were read from.
     keys: Mutex<HashMap<String, ReadKeys>>,
     /// Planned queries by text and dataset, one for each schema of the rows.
@@ -95,9 +100,9 @@ pub enum WriteOutcome {
 
 /// Checks the pieces of one batch: a key that a piece has taken is taken for the next.
 pub struct Checker {
-    lake: Lake,
-    dataset: DatasetName,
-    seen: Seen,
+    pub(crate) lake: Lake,
+    pub(crate) dataset: DatasetName,
+    pub(crate) seen: SeenRows,
 }
 
 impl Lake {
@@ -130,6 +135,7 @@ impl Lake {
                 session,
                 tables: Mutex::default(),
                 rules: Mutex::default(),
+                held_before: Mutex::default(),
                 keys: Mutex::default(),
                 rows_queries: Mutex::default(),
                 #[cfg(test)]
@@ -147,7 +153,7 @@ impl Lake {
             if resource.spec.source.sql.is_some() {
                 continue;
             }
-            for table in [name.to_string(), quarantine_of(name.as_str())] {
+            for table in [name.to_string(), quarantine_of(name.as_str()), raw_of(name.as_str())] {
                 let sealed = self.sealed_version(&table)?;
                 if Table::goes_on(&self.inner.root, &table, &table, sealed).await? {
                     self.settle(name).await?;
@@ -174,9 +180,15 @@ impl Lake {
         if let Some(sealed) = self.sealed_batch(dataset, source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
-        let checked = self.check(dataset, &rows).await?;
-        drop(rows);
-        self.commit_checked(by, dataset, source, vec![checked]).await
+        // Others may land the same unique values meanwhile; then the batch is held against the table once more.
+        for _ in 0..RACES {
+            let checked = self.check(dataset, &rows).await?;
+            match self.commit_checked(by, dataset, source, vec![checked]).await {
+                Err(LakeError::Raced(_)) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(LakeError::Raced(dataset.to_string()))
     }
 
     /// Checks rows against the dataset's contract without committing anything: for rows that are used at once and
@@ -190,7 +202,7 @@ impl Lake {
 
     /// A check of one batch that comes in pieces.
     pub fn checker(&self, dataset: &DatasetName) -> Checker {
-        Checker { lake: self.clone(), dataset: dataset.clone(), seen: Seen::default() }
+        Checker { lake: self.clone(), dataset: dataset.clone(), seen: SeenRows::default() }
     }
 
     /// The fact that sealed this batch, where it landed before.
@@ -271,13 +283,13 @@ impl Lake {
 
     /// The folder of a table: datasets under their own name, the program's tables behind a `_`.
     fn folder(&self, table: &str) -> String {
-        let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
+        let dataset = dataset_of(table);
         let is_dataset = self.inner.catalog.specs().datasets.keys().any(|name| name.as_str() == dataset);
         if is_dataset { table.to_owned() } else { format!("_{table}") }
     }
 
     /// The values that a reference allows, read once for each version of the dataset that holds them.
-    async fn key_set(&self, reference: &str) -> Result<Arc<KeySet>, LakeError> {
+    pub(crate) async fn key_set(&self, reference: &str) -> Result<Arc<KeySet>, LakeError> {
         let (dataset, column) = reference.split_once('.').unwrap_or((reference, ""));
         let sql = format!("SELECT \"{column}\" FROM \"{dataset}\" WHERE \"{column}\" IS NOT NULL");
         let is_table = DatasetName::new(dataset).is_ok_and(|dataset| self.table_spec(&dataset).is_ok());
@@ -320,6 +332,9 @@ impl Checker {
                 Err(error) => return Err(misfit(error)),
             },
         };
+        if rules.unique().next().is_some() {
+            return self.check_unique(&rules, rows, references).await;
+        }
         if rows.num_rows() < ROWS_IN_PLACE {
             return rules.check(&rows, &references, &mut self.seen).map_err(misfit);
         }

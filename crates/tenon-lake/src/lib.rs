@@ -9,12 +9,19 @@
 //! is, and *landed* when the fact is: readers see sealed versions only. What a crash leaves between two of the writes is
 //! settled when the lake is opened, or before the next commit of the dataset, whichever comes first: a table's commit
 //! without its fact is sealed (the commit carries the fact), a quarantine's commit without the table's is undone. Giving
-//! the batch again is always safe: it is recognised by its digest.
+//! the batch again is always safe: it is recognised by its digest. Where a dataset keeps its rows as they came
+//! (`flights__raw`), their commit comes first, and is undone like the quarantine's.
+//!
+//! # When rows are replaced
+//! A replay and a release change rows that are there. The data files of both tables are written first; then the table's
+//! commit decides. It carries the fact, and what is still to be done to the quarantine, so that a crash after it is settled
+//! by doing that, and one before it leaves nothing but files that no log names.
 
 #[cfg(test)]
 extern crate self as tenon_lake;
 
 mod added;
+mod clean;
 mod commit;
 mod contract;
 #[cfg(test)]
@@ -25,18 +32,28 @@ mod error;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;
+mod json;
 mod lake;
 mod log;
+mod profile;
 mod projection;
+mod raw;
 mod read;
+mod replay;
+mod resolve;
 mod store;
 mod table;
+mod unique;
+mod verdicts;
 
 pub use contract::{Checked, contract_schema, quarantine_schema};
 pub use digest::rows_digest;
 pub use error::LakeError;
 pub use lake::{BatchSource, Checker, Lake, LakeOptions, WriteOutcome};
+pub use profile::{ColumnProfile, Profile};
 pub use projection::{TableCommit, TableState, projection};
+pub use raw::raw_of;
+pub use resolve::{Released, Selection};
 
 /// The name of the table with the rows that broke a dataset's contract.
 pub fn quarantine_of(dataset: &str) -> String {
@@ -44,3 +61,10 @@ pub fn quarantine_of(dataset: &str) -> String {
 }
 
 const QUARANTINE: &str = "__quarantine";
+/// The ending of the table with a dataset's rows as they came.
+const RAW: &str = "__raw";
+
+/// The dataset of a table that stands beside one, or the name itself.
+fn dataset_of(table: &str) -> &str {
+    table.strip_suffix(QUARANTINE).or_else(|| table.strip_suffix(RAW)).unwrap_or(table)
+}

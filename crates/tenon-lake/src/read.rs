@@ -17,7 +17,7 @@ use tenon_query::{QueryError, RowsQuery, empty_table, fresh, register_view};
 
 use crate::contract::contract_schema;
 use crate::encode::properties;
-use crate::{Lake, LakeError, QUARANTINE, quarantine_schema};
+use crate::{Lake, LakeError, QUARANTINE, RAW, quarantine_schema};
 
 /// Prepared queries over handed-in rows beyond this number are forgotten and planned anew.
 const PREPARED: usize = 512;
@@ -59,6 +59,20 @@ impl Lake {
         }
         register_views(&session, &reads).await?;
         Ok(tenon_query::run_repeatable(&session, sql).await?)
+    }
+
+    /// A query over the newest versions of tables and some rows beside them, under a name of their own.
+    pub(crate) async fn query_beside(
+        &self,
+        sql: &str,
+        name: &str,
+        rows: RecordBatch,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let mut reads = self.reads(sql)?;
+        reads.tables.remove(name);
+        let session = self.session_at(&reads, AsOf::Latest).await?;
+        register(&session, name, tenon_query::memory_table(rows.schema(), vec![rows])?)?;
+        Ok(tenon_query::run(&session, sql).await?)
     }
 
     /// The tables that a query reads, views resolved down to them, in alphabetical order.
@@ -151,7 +165,7 @@ impl Lake {
     }
 
     async fn newest(&self, table: &str) -> Result<Option<u64>, LakeError> {
-        if self.declared_schema(table).is_some() {
+        if self.declared_schema(table).is_some() || self.is_raw(table) {
             return self.sealed_version(table);
         }
         Ok(self.table(table).await?.head.lock().await.version)
@@ -275,6 +289,12 @@ impl Lake {
             return None;
         }
         Some(if dataset == table { Arc::new(contract_schema(&spec.contract)) } else { quarantine_schema() })
+    }
+
+    /// Whether a table holds a dataset's rows as they came.
+    fn is_raw(&self, table: &str) -> bool {
+        let dataset = table.strip_suffix(RAW).and_then(|dataset| DatasetName::new(dataset).ok());
+        dataset.is_some_and(|dataset| self.inner.catalog.specs().datasets.contains_key(&dataset))
     }
 
     /// The names that a query may use.

@@ -20,7 +20,10 @@ use crate::{PodName, Principal, Timestamp};
 pub use company::{
     AuthorizationRefused, CompanyCreated, SpecApplied, SpecRemoved, SpendRecorded, TokenCreated, TokenRevoked,
 };
-pub use data::{DatasetCommitted, DatasetRefused, Reason, TableVersion};
+pub use data::{
+    ContractBreakAllowed, DatasetCommitted, DatasetRefused, DatasetReplayed, QuarantineDiscarded, QuarantineReleased,
+    Reason, Replaced, TableVerdict, TableVersion,
+};
 pub use deployment::{DecisionsLogged, OutcomesRecorded, RolloutStarted, TrafficReason, TrafficShare, TrafficShifted};
 pub use model::{
     FeatureReference, GateDecided, GateWaived, ModelVersionRegistered, RunFailed, RunFinished, RunStarted, TrainingSet,
@@ -145,11 +148,13 @@ macro_rules! payloads {
 pub(crate) use payloads;
 
 /// Every kind of fact with its newest version, in alphabetical order.
-pub const KINDS: [(&str, u32); 23] = [
+pub const KINDS: [(&str, u32); 27] = [
     kind::<AuthorizationRefused>(),
     kind::<CompanyCreated>(),
+    kind::<ContractBreakAllowed>(),
     kind::<DatasetCommitted>(),
     kind::<DatasetRefused>(),
+    kind::<DatasetReplayed>(),
     kind::<DecisionsLogged>(),
     kind::<DriftDetected>(),
     kind::<GateDecided>(),
@@ -159,6 +164,8 @@ pub const KINDS: [(&str, u32); 23] = [
     kind::<MonitorMeasured>(),
     kind::<OutcomesRecorded>(),
     kind::<QualityMeasured>(),
+    kind::<QuarantineDiscarded>(),
+    kind::<QuarantineReleased>(),
     kind::<RolloutStarted>(),
     kind::<RunFailed>(),
     kind::<RunFinished>(),

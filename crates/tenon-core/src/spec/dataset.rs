@@ -4,6 +4,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cleaning::Cleaning;
+use super::table_rules::{Distribution, Freshness, Volume};
 use crate::{Share, Span};
 
 /// A named, owned collection of data.
@@ -26,6 +28,20 @@ pub struct DatasetSpec {
     /// What every row promises.
     #[serde(default)]
     pub contract: Contract,
+    /// How rows are made clean before the contract looks at them.
+    #[serde(default, skip_serializing_if = "Cleaning::is_none")]
+    pub clean: Cleaning,
+    /// Whether every row is kept as it came, in `NAME__raw`, to be replayed under a corrected contract. Datasets that
+    /// clean their rows keep them always.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_raw: bool,
+}
+
+impl DatasetSpec {
+    /// Whether rows are kept as they came.
+    pub fn keeps_raw(&self) -> bool {
+        self.keep_raw || !self.clean.is_none()
+    }
 }
 
 /// Where a dataset's rows come from: exactly one of the fields.
@@ -59,6 +75,15 @@ pub struct Contract {
     /// Rules over whole rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// How old the newest event of a batch may be when it lands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Freshness>,
+    /// How many rows a batch may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
+    /// How far columns may move from how they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distribution: Vec<Distribution>,
 }
 
 /// What one column promises.
@@ -95,6 +120,9 @@ pub struct Column {
     /// What happens to a row that breaks the column's promises.
     #[serde(default)]
     pub severity: Severity,
+    /// Whether no value may come twice in the whole table; missing values are no values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unique: bool,
 }
 
 /// The type of a column's values.

@@ -4,6 +4,7 @@
 //! [`Share`](crate::Share), names), unknown fields refused, with a JSON Schema. What no single field can know (does that
 //! view exist, is there a cycle) is checked over the whole set by [`SpecSet::check`], which reports every fault at once.
 
+mod cleaning;
 mod dataset;
 mod deployment;
 mod fault;
@@ -12,7 +13,10 @@ mod model;
 mod monitor;
 mod organisation;
 mod set;
+mod table_rules;
+pub mod units;
 
+pub use cleaning::{CleanColumn, Cleaning, Epoch, Parse, SourceUnit, WholeNumber};
 pub use dataset::{Check, Column, ColumnType, Contract, DataClass, DatasetSpec, Severity, Source};
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
 pub use fault::{FileFaults, SpecFault, SpecFile, closest, parse};
@@ -24,3 +28,4 @@ pub use organisation::{
     PodSpec, Prices,
 };
 pub use set::{Resource, ResourceKind, ResourceRef, SpecSet};
+pub use table_rules::{Distribution, Freshness, Volume};

@@ -38,6 +38,12 @@ impl Broken {
         (rows.count_set_bits() > 0).then(|| Self { rule: rule.into(), severity, rows, value })
     }
 
+    /// The rule without the rows that are not set in `counting`, unless no row broke it then.
+    pub(crate) fn among(self, counting: &BooleanBuffer) -> Option<Self> {
+        let rows = &self.rows & counting;
+        (rows.count_set_bits() > 0).then_some(Self { rows, ..self })
+    }
+
     pub(crate) fn reason(&self) -> Reason {
         Reason { rule: self.rule.clone(), rows: self.rows.count_set_bits() as u64 }
     }
@@ -48,6 +54,7 @@ impl Broken {
 pub(crate) struct Tally {
     pub rows_in: u64,
     pub quarantined: u64,
+    pub dropped: u64,
     pub reasons: Vec<Reason>,
     pub warnings: Vec<Reason>,
     /// Rules that refuse the whole batch.
@@ -59,6 +66,7 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
         self.quarantined += other.quarantined;
+        self.dropped += other.dropped;
         add_reasons(&mut self.reasons, &other.reasons);
         add_reasons(&mut self.warnings, &other.warnings);
         add_reasons(&mut self.refusals, &other.refusals);
@@ -69,7 +77,7 @@ impl Tally {
     }
 
     pub(crate) fn accepted(&self) -> u64 {
-        self.rows_in - self.quarantined
+        self.rows_in - self.quarantined - self.dropped
     }
 }
 

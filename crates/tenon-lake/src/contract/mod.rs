@@ -7,11 +7,12 @@ mod quarantine;
 mod rules;
 
 pub(crate) use broken::Tally;
-pub(crate) use keys::{KeySet, Seen};
+pub(crate) use convert::{arrow_type, convert, in_words};
+pub(crate) use keys::KeySet;
 pub(crate) use quarantine::Quarantined;
 pub use quarantine::quarantine_schema;
-pub(crate) use rules::Rules;
 pub use rules::contract_schema;
+pub(crate) use rules::{Rules, SeenRows};
 
 use arrow::record_batch::RecordBatch;
 
@@ -23,6 +24,12 @@ pub struct Checked {
     pub(crate) tally: Tally,
     /// Why the batch cannot be taken at all.
     pub(crate) refusal: Option<String>,
+    /// The rows as they came, where the dataset keeps them.
+    pub(crate) raw: Option<RecordBatch>,
+    /// The table's version whose values the unique columns were held against; none where no column is unique.
+    pub(crate) unique_at: Option<u64>,
+    /// Set where a row did not land.
+    pub(crate) gone: Option<arrow::buffer::BooleanBuffer>,
 }
 
 impl Checked {
@@ -36,7 +43,12 @@ impl Checked {
         self.tally.rows_in
     }
 
-    /// How many rows broke the contract; rows in = accepted + quarantined.
+    /// How many rows the dataset's cleaning drops.
+    pub fn dropped(&self) -> u64 {
+        self.tally.dropped
+    }
+
+    /// How many rows broke the contract; rows in = accepted + quarantined + dropped.
     pub fn quarantined(&self) -> u64 {
         self.tally.quarantined
     }

@@ -13,7 +13,7 @@ use arrow::error::ArrowError;
 use datafusion::common::HashMap;
 use datafusion::prelude::SessionContext;
 use rayon::prelude::*;
-use tenon_core::spec::{Column, ColumnType, Contract, DatasetSpec, Severity, closest};
+use tenon_core::spec::{Column, ColumnType, Contract, DatasetSpec, Severity};
 use tenon_core::{Share, Timestamp};
 use tenon_query::Expression;
 
@@ -23,6 +23,7 @@ use super::convert::{arrow_type, convert, in_words};
 use super::keys::{KeySet, Seen};
 use super::quarantine::quarantine_rows;
 use crate::LakeError;
+use crate::clean::{Cleaner, Input};
 use crate::log::utc;
 
 /// Below this many rows, columns are checked one after the other.
@@ -39,6 +40,7 @@ pub(crate) struct Rules {
     pub schema: SchemaRef,
     /// The same with every column nullable, for rows that are not checked yet.
     loose: SchemaRef,
+    cleaner: Cleaner,
     columns: Vec<ColumnRule>,
     key: Vec<usize>,
     event_time: Option<usize>,
@@ -89,6 +91,7 @@ impl Rules {
             }
         };
         Ok(Self {
+            cleaner: Cleaner::compile(session, dataset, spec)?,
             columns: columns.collect::<Result<_, _>>()?,
             key: contract.key.iter().map(position).collect::<Result<_, _>>()?,
             event_time: spec.event_time.as_ref().map(position).transpose()?,
@@ -109,23 +112,29 @@ impl Rules {
         self.spec.contract.max_quarantined
     }
 
-    /// Checks a batch; `seen` holds the keys of the batches that will be committed with it.
+    /// The columns of which no value may come twice in the table.
+    pub(crate) fn unique(&self) -> impl Iterator<Item = (usize, &str)> {
+        let columns = self.columns.iter().enumerate();
+        columns.filter(|(_, column)| column.spec.unique).map(|(at, column)| (at, column.name.as_str()))
+    }
+
+    /// Cleans a batch, brings it into the contract's types and checks everything that a batch alone can tell. The other
+    /// side is a refusal.
     ///
     /// # Errors
     /// Arrow's, when a batch is larger than its types can say.
-    pub(crate) fn check(
+    pub(crate) fn convert(
         &self,
         rows: &RecordBatch,
         references: &References,
-        seen: &mut Seen,
-    ) -> Result<Checked, ArrowError> {
-        let sources = match self.sources(rows) {
-            Ok(sources) => sources,
-            Err(sentence) => return Ok(self.refused(rows, sentence)),
+    ) -> Result<Result<Converted, Checked>, ArrowError> {
+        let cleaned = match self.cleaner.clean(rows) {
+            Ok(cleaned) => cleaned,
+            Err(sentence) => return Ok(Err(self.refused(rows, sentence))),
         };
-        let check = |(rule, source): (&ColumnRule, &ArrayRef)| rule.check(source, references);
-        let pairs: Vec<_> = self.columns.iter().zip(&sources).collect();
-        let checked: Vec<Result<Converted, Fault>> = if rows.num_rows() < ROWS_IN_PARALLEL {
+        let check = |(rule, source): (&ColumnRule, &Input)| rule.check(source, references);
+        let pairs: Vec<_> = self.columns.iter().zip(&cleaned.columns).collect();
+        let checked: Vec<Result<CheckedColumn, Fault>> = if rows.num_rows() < ROWS_IN_PARALLEL {
             pairs.into_iter().map(check).collect()
         } else {
             pairs.into_par_iter().with_max_len(1).map(check).collect()
@@ -137,7 +146,7 @@ impl Rules {
                     columns.push(values);
                     broken.extend(rules);
                 }
-                Err(Fault::Type(sentence)) => return Ok(self.refused(rows, sentence)),
+                Err(Fault::Type(sentence)) => return Ok(Err(self.refused(rows, sentence))),
                 Err(Fault::Arrow(error)) => return Err(error),
             }
         }
@@ -145,17 +154,79 @@ impl Rules {
         for (name, severity, expression) in &self.checks {
             match expression.evaluate(&table) {
                 Ok(holds) => broken.extend(Broken::some(name, *severity, is_false(&holds), None)),
-                Err(error) => return Ok(self.refused(rows, format!("check `{name}` cannot be computed: {error}"))),
+                Err(error) => {
+                    return Ok(Err(self.refused(rows, format!("check `{name}` cannot be computed: {error}"))));
+                }
             }
         }
-        let mut out = union(&broken);
+        let dropped = cleaned.dropped.filter(|dropped| dropped.count_set_bits() > 0);
+        if let Some(dropped) = &dropped {
+            let kept = !dropped;
+            broken = broken.into_iter().filter_map(|rule| rule.among(&kept)).collect();
+        }
+        Ok(Ok(Converted { table, broken, dropped }))
+    }
+
+    /// Checks what rows have to do with each other and with the table, and splits the batch. `seen` holds the keys of the
+    /// batches that will be committed with it, `taken` the values of unique columns that the table has already.
+    ///
+    /// # Errors
+    /// As [`Rules::convert`].
+    pub(crate) fn finish(
+        &self,
+        rows: &RecordBatch,
+        converted: Converted,
+        seen: &mut SeenRows,
+        taken: &std::collections::HashMap<usize, KeySet>,
+    ) -> Result<Checked, ArrowError> {
+        let Converted { table, mut broken, dropped } = converted;
+        let out = |broken: &[Broken]| [union(broken), dropped.clone()].into_iter().flatten().reduce(|a, b| &a | &b);
+        for (at, name) in self.unique() {
+            let severity = self.columns[at].spec.severity;
+            let column = table.column(at);
+            let shown = ShownValue {
+                column: name.to_owned(),
+                values: Arc::clone(column),
+                verdict: "is there already".to_owned(),
+            };
+            let left_out = out(&broken);
+            let mut again = match taken.get(&at) {
+                Some(taken) => !&taken.others(column)?,
+                None => BooleanBuffer::new_unset(column.len()),
+            };
+            if let Some(nulls) = column.nulls() {
+                again = &again & nulls.inner();
+            }
+            let none = column.nulls().map(|nulls| !nulls.inner());
+            let ignored = [left_out, none, Some(again.clone())].into_iter().flatten().reduce(|a, b| &a | &b);
+            let repeated = seen.unique.entry(at).or_default().repeated(&table, &[at], ignored.as_ref())?;
+            let kept = dropped.as_ref().map(|dropped| !dropped);
+            let found = &again | &repeated;
+            let found = kept.map_or(found.clone(), |kept| &found & &kept);
+            broken.extend(Broken::some(format!("{name}: not unique"), severity, found, Some(shown)));
+        }
         if !self.key.is_empty() {
-            let repeated = seen.repeated(&table, &self.key, out.as_ref())?;
+            let repeated = seen.key.repeated(&table, &self.key, out(&broken).as_ref())?;
             let rule = format!("key {}: not the first", self.spec.contract.key.join(", "));
             broken.extend(Broken::some(rule, Severity::Quarantine, repeated, None));
-            out = union(&broken);
         }
-        self.divide(rows, table, &broken, out)
+        self.divide(rows, table, &broken, dropped)
+    }
+
+    /// Checks a batch of a contract whose columns need not be unique in the table.
+    ///
+    /// # Errors
+    /// As [`Rules::convert`].
+    pub(crate) fn check(
+        &self,
+        rows: &RecordBatch,
+        references: &References,
+        seen: &mut SeenRows,
+    ) -> Result<Checked, ArrowError> {
+        match self.convert(rows, references)? {
+            Ok(converted) => self.finish(rows, converted, seen, &std::collections::HashMap::new()),
+            Err(refused) => Ok(refused),
+        }
     }
 
     /// Splits a batch whose broken rules are known.
@@ -164,12 +235,13 @@ impl Rules {
         rows: &RecordBatch,
         table: RecordBatch,
         broken: &[Broken],
-        out: Option<BooleanBuffer>,
+        dropped: Option<BooleanBuffer>,
     ) -> Result<Checked, ArrowError> {
-        let (kept, quarantined) = match &out {
-            None => (Ok(table), Ok(None)),
-            Some(out) => rayon::join(|| without(&table, out), || quarantine_rows(rows, broken, out).map(Some)),
-        };
+        let out = union(broken);
+        let gone = [out.clone(), dropped.clone()].into_iter().flatten().reduce(|one, other| &one | &other);
+        let keep = || gone.as_ref().map_or_else(|| Ok(table.clone()), |gone| without(&table, gone));
+        let set_aside = || out.as_ref().map(|out| quarantine_rows(rows, broken, out)).transpose();
+        let (kept, quarantined) = if gone.is_some() { rayon::join(keep, set_aside) } else { (keep(), Ok(None)) };
         let accepted = RecordBatch::try_new(Arc::clone(&self.schema), kept?.columns().to_vec())?;
         let of = |severity: Severity| {
             broken.iter().filter(move |rule| rule.severity == severity).map(Broken::reason).collect()
@@ -177,35 +249,20 @@ impl Rules {
         let tally = Tally {
             rows_in: rows.num_rows() as u64,
             quarantined: out.as_ref().map_or(0, |out| out.count_set_bits() as u64),
+            dropped: dropped.as_ref().map_or(0, |dropped| dropped.count_set_bits() as u64),
             reasons: of(Severity::Quarantine),
             warnings: of(Severity::Warn),
             refusals: of(Severity::Refuse),
             events: self.events(&accepted)?,
         };
-        Ok(Checked { accepted, quarantined: quarantined?, tally, refusal: None })
+        let raw = self.spec.keeps_raw().then(|| rows.clone());
+        Ok(Checked { accepted, quarantined: quarantined?, tally, refusal: None, raw, unique_at: None, gone })
     }
 
     fn refused(&self, rows: &RecordBatch, sentence: String) -> Checked {
         let tally = Tally { rows_in: rows.num_rows() as u64, quarantined: rows.num_rows() as u64, ..Tally::default() };
         let accepted = RecordBatch::new_empty(Arc::clone(&self.schema));
-        Checked { accepted, quarantined: None, tally, refusal: Some(sentence) }
-    }
-
-    /// The source's columns in the contract's order.
-    fn sources(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, String> {
-        let source = |rule: &ColumnRule| {
-            rows.column_by_name(&rule.name).cloned().ok_or_else(|| {
-                let schema = rows.schema_ref();
-                let known = || schema.fields().iter().map(|field| field.name().as_str());
-                let unclaimed = known().filter(|name| !self.spec.contract.columns.contains_key(*name));
-                let hint = match closest(&rule.name, unclaimed) {
-                    Some(near) => format!("it has `{near}`; is that the one?"),
-                    None => format!("it has {}", known().collect::<Vec<_>>().join(", ")),
-                };
-                format!("column `{}` is missing: {hint}", rule.name)
-            })
-        };
-        self.columns.iter().map(source).collect()
+        Checked { accepted, quarantined: None, tally, refusal: Some(sentence), raw: None, unique_at: None, gone: None }
     }
 
     fn events(&self, accepted: &RecordBatch) -> Result<Option<(Timestamp, Timestamp)>, ArrowError> {
@@ -222,8 +279,31 @@ impl Rules {
     }
 }
 
+/// A batch in the contract's types, with the rules that its rows broke by themselves.
+pub(crate) struct Converted {
+    /// The contract's columns; values that break a rule are still there.
+    pub table: RecordBatch,
+    broken: Vec<Broken>,
+    dropped: Option<BooleanBuffer>,
+}
+
+/// The keys and the unique values that rows of one batch have taken so far.
+#[derive(Default)]
+pub(crate) struct SeenRows {
+    key: Seen,
+    /// By the column's position.
+    unique: std::collections::HashMap<usize, Seen>,
+}
+
+impl SeenRows {
+    /// Another batch begins: its keys are its own.
+    pub(crate) fn next_batch(&mut self) {
+        self.key = Seen::default();
+    }
+}
+
 /// A column in the contract's type, and the rules that some of its rows broke.
-type Converted = (ArrayRef, Vec<Broken>);
+type CheckedColumn = (ArrayRef, Vec<Broken>);
 
 enum Fault {
     /// No value of the source's type can be of the contract's.
@@ -268,23 +348,29 @@ impl ColumnRule {
         })
     }
 
-    fn check(&self, source: &ArrayRef, references: &References) -> Result<Converted, Fault> {
+    fn check(&self, input: &Input, references: &References) -> Result<CheckedColumn, Fault> {
         let (name, kind) = (&self.name, self.spec.data_type);
+        let (source, shown) = (&input.values, &input.shown);
         let (values, lost) =
             convert(source, kind).map_err(|why| Fault::Type(format!("column `{name}` cannot be read: {why}")))?;
         let mut broken = Vec::new();
         let mut add = |rule: String, severity: Severity, rows: BooleanBuffer, verdict: Option<String>| {
-            let value = verdict.map(|verdict| ShownValue { column: name.clone(), values: Arc::clone(source), verdict });
+            let value = verdict.map(|verdict| ShownValue { column: name.clone(), values: Arc::clone(shown), verdict });
             broken.extend(Broken::some(rule, severity, rows, value));
         };
         // A table cannot hold these at all, so that `warn` is not enough.
         let at_least_quarantine = self.spec.severity.max(Severity::Quarantine);
+        for failed in &input.failed {
+            add(failed.rule.clone(), at_least_quarantine, failed.rows.clone(), Some(failed.verdict.clone()));
+        }
         if let Some(lost) = lost {
             let verdict = format!("is not {}", in_words(kind));
             add(format!("{name}: not {}", in_words(kind)), at_least_quarantine, lost, Some(verdict));
         }
         if let Some(nulls) = source.logical_nulls().filter(|nulls| !self.spec.nullable && nulls.null_count() > 0) {
-            add(format!("{name}: missing"), at_least_quarantine, !nulls.inner(), None);
+            // A value that cleaning lost has its own reason.
+            let missing = input.any_failed().map_or_else(|| !nulls.inner(), |failed| &!nulls.inner() & &!&failed);
+            add(format!("{name}: missing"), at_least_quarantine, missing, None);
         }
         let severity = self.spec.severity;
         if let Some([low, high]) = self.spec.range {

@@ -4,4 +4,5 @@
 mod cost;
 mod fixture;
 mod read;
+mod replay;
 mod write;

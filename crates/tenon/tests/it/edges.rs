@@ -17,7 +17,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("policy", &["company", "core", "ledger"]),
     ("query", &["core"]),
     ("compute", &["company", "core", "ledger"]),
-    ("lake", &["company", "core", "ledger", "query"]),
+    ("lake", &["company", "core", "ledger", "query", "stats"]),
     ("ingest", &["company", "core", "lake"]),
     ("features", &["company", "core", "lake", "query"]),
     ("models", &["company", "compute", "core", "features", "gbdt", "lake", "ledger", "onnx", "stats"]),
