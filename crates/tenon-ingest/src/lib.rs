@@ -10,9 +10,11 @@ mod files;
 mod formats;
 mod ingest;
 mod json;
+mod typed;
 
 pub use buffer::Buffer;
 pub use error::IngestError;
 pub use files::matching;
 pub use ingest::{Feed, FeedError, FileOutcome, Ingest};
 pub use json::rows_from_json;
+pub use typed::rows_of_file;

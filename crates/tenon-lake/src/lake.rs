@@ -116,6 +116,16 @@ impl Lake {
     /// # Errors
     /// [`LakeError`] when a table cannot be read.
     pub async fn open(options: LakeOptions) -> Result<Self, LakeError> {
+        let lake = Self::open_to_read(options)?;
+        lake.settle_all().await?;
+        Ok(lake)
+    }
+
+    /// Opens the lake beside a program that may be writing to it: nothing is settled, and nothing may be written.
+    ///
+    /// # Errors
+    /// [`LakeError`] when its folder cannot be used.
+    pub fn open_to_read(options: LakeOptions) -> Result<Self, LakeError> {
         let LakeOptions { root, ledger, catalog, clock } = options;
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Table {
             table: root.display().to_string(),
@@ -126,7 +136,7 @@ impl Lake {
         let absolute = std::path::absolute(&root).map_err(|error| failed(error.into()))?;
         let url = Url::from_directory_path(&absolute).map_err(|()| failed("its path is no address".into()))?;
         let session = tenon_query::session(QUERY_MEMORY_BYTES, &absolute.join("_spill"))?;
-        let lake = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 root: url,
                 ledger,
@@ -141,9 +151,7 @@ impl Lake {
                 #[cfg(test)]
                 stop_after: Mutex::default(),
             }),
-        };
-        lake.settle_all().await?;
-        Ok(lake)
+        })
     }
 
     /// Seals or undoes what a crash left unsealed in the tables of datasets.

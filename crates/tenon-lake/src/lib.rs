@@ -42,7 +42,9 @@ mod read;
 mod replay;
 mod resolve;
 mod store;
+mod suggest;
 mod table;
+mod trial;
 mod unique;
 mod verdicts;
 
@@ -54,6 +56,8 @@ pub use profile::{ColumnProfile, Profile};
 pub use projection::{TableCommit, TableState, projection};
 pub use raw::raw_of;
 pub use resolve::{Released, Selection};
+pub use suggest::suggest;
+pub use trial::Trial;
 
 /// The name of the table with the rows that broke a dataset's contract.
 pub fn quarantine_of(dataset: &str) -> String {

@@ -14,7 +14,7 @@ use crate::{Lake, LakeError};
 /// Bars of a histogram.
 const BARS: u32 = 16;
 /// The most frequent values that are named.
-const TOP: usize = 5;
+const TOP: usize = 13;
 /// With more distinct values than this, the most frequent ones say little and cost much.
 const MOST_FOR_TOP: u64 = 100_000;
 /// The quantiles that are told.

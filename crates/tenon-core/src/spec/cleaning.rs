@@ -133,7 +133,8 @@ pub(super) fn check(file: &str, spec: &DatasetSpec, faults: &mut Vec<SpecFault>)
     }
     for (name, clean) in &spec.clean.columns {
         let Some(column) = spec.contract.columns.get(name) else {
-            let fault = SpecFault::at(file, &["clean", "columns", name], format!("the contract has no column `{name}`"));
+            let fault =
+                SpecFault::at(file, &["clean", "columns", name], format!("the contract has no column `{name}`"));
             faults.push(match closest(name, spec.contract.columns.keys().map(String::as_str)) {
                 Some(near) => fault.hint(format!("did you mean `{near}`?")),
                 None => fault.hint("name the contract's column here, and the source's with `from`"),

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{DatasetSpec, Severity};
 use super::SpecFault;
+use super::dataset::{DatasetSpec, Severity};
 use crate::Span;
 
 /// How old the newest event of a batch may be when it lands. A broken rule over a batch is a warning or refuses it.

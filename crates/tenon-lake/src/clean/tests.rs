@@ -35,7 +35,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 /// What becomes of the values of one column `x`: those that land, then the reasons of the others.
 fn fate(column: &str, clean: &str, values: ArrayRef) -> String {
     let rules = rules(&format!("[contract.columns.x]\n{column}\n[clean.columns.x]\n{clean}")).unwrap();
-    let name = if clean.contains("from =") { "X" } else { "x" };
+    let name = if clean.starts_with("from =") { "X" } else { "x" };
     shown(&run(&rules, &batch(vec![(name, values)])))
 }
 

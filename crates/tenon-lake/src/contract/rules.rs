@@ -107,6 +107,11 @@ impl Rules {
         self.columns.iter().filter_map(|column| column.spec.references.as_deref())
     }
 
+    /// The table's schema with every column nullable, for rows that are not checked yet.
+    pub(crate) fn loose(&self) -> SchemaRef {
+        Arc::clone(&self.loose)
+    }
+
     /// Above this share of bad rows a batch is refused.
     pub(crate) fn max_quarantined(&self) -> Option<Share> {
         self.spec.contract.max_quarantined

@@ -69,6 +69,12 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
             if !warned.is_empty() {
                 text.push_str(&format!("; remarked on: {}", warned.join("; ")));
             }
+            if fact.dropped > 0 {
+                text.push_str(&format!("; {} dropped as declared", count(fact.dropped)));
+            }
+            for verdict in fact.verdicts.iter().filter(|verdict| !verdict.kept) {
+                text.push_str(&format!("; {}: {}", verdict.rule, verdict.sentence));
+            }
             ((json!({ "committed": fact }), text), Verdict::Done)
         }
         Ok(WriteOutcome::Already(fact)) => {
@@ -110,7 +116,8 @@ pub async fn query(context: &Context, sql: &str, as_of: AsOf, limit: usize) -> R
     answer(&rows, limit)
 }
 
-fn answer(rows: &[RecordBatch], limit: usize) -> Result<Answer, Failure> {
+/// Rows as an answer, at most `limit` of them.
+pub fn answer(rows: &[RecordBatch], limit: usize) -> Result<Answer, Failure> {
     let total: usize = rows.iter().map(RecordBatch::num_rows).sum();
     let mut left = limit;
     let shown: Vec<RecordBatch> = rows
