@@ -487,7 +487,8 @@ impl Files {
         operation: OperationId,
         groups: Vec<Vec<RecordBatch>>,
     ) -> Result<Self, parquet::errors::ParquetError> {
-        let (mut fields, mut files): (Vec<Arc<Field>>, Vec<(DataFile, Vec<u8>)>) = (Vec::new(), Vec::new());
+        let mut fields: Vec<Arc<Field>> = Vec::new();
+        let mut files: Vec<(DataFile, Vec<u8>)> = Vec::new();
         for group in groups {
             let Some(schema) = group.first().map(RecordBatch::schema) else { continue };
             for field in schema.fields() {

@@ -268,6 +268,14 @@ impl Lake {
         }
     }
 
+    /// Whether a dataset's cleaning and contract can be followed.
+    ///
+    /// # Errors
+    /// [`LakeError::Contract`] says what cannot.
+    pub fn can_follow(&self, dataset: &DatasetName) -> Result<(), LakeError> {
+        self.rules(dataset).map(drop)
+    }
+
     /// The dataset's contract, compiled once for each time that it changes.
     pub(crate) fn rules(&self, dataset: &DatasetName) -> Result<Arc<Rules>, LakeError> {
         let resource = self.table_spec(dataset)?;

@@ -135,14 +135,14 @@ impl Lake {
 fn number(column: &ArrayRef) -> Option<f64> {
     let column = cast(column, &DataType::Float64).ok()?;
     let column: &Float64Array = column.as_primitive::<Float64Type>();
-    (column.len() > 0 && column.is_valid(0)).then(|| column.value(0))
+    (!column.is_empty() && column.is_valid(0)).then(|| column.value(0))
 }
 
 fn whole(column: &ArrayRef) -> u64 {
     let column = cast(column, &DataType::Int64).ok();
     let value = column.as_ref().and_then(|column| {
         let column: &Int64Array = column.as_primitive_opt::<Int64Type>()?;
-        (column.len() > 0 && column.is_valid(0)).then(|| column.value(0))
+        (!column.is_empty() && column.is_valid(0)).then(|| column.value(0))
     });
     value.map_or(0, |value| value.max(0) as u64)
 }

@@ -98,7 +98,7 @@ impl ColumnCleaner {
     pub(super) fn apply(&self, name: &str, source: &ArrayRef) -> Result<Applied, String> {
         let failed = |error: arrow::error::ArrowError| error.to_string();
         let mut values = match source.data_type() {
-            kind if matches!(kind, DataType::Timestamp(..)) => Arc::clone(source),
+            DataType::Timestamp(..) => Arc::clone(source),
             kind if *kind == stored_type(kind) => Arc::clone(source),
             kind => cast(source, &stored_type(kind)).map_err(failed)?,
         };

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tenon_company::{Catalog, Change, ChangeKind, Plan, SCHEMA_KINDS, read_folder};
 use tenon_core::Principal;
 use tenon_core::clock::SystemClock;
-use tenon_core::spec::{FileFaults, SpecFile, SpecSet};
+use tenon_core::spec::{FileFaults, SpecFault, SpecFile, SpecSet};
 use tenon_features::{FeatureStore, FeatureStoreOptions};
-use tenon_lake::{Lake, LakeOptions};
+use tenon_lake::{Lake, LakeError, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions};
 use tenon_policy::{Action, Declared, Guard, Policies, Request};
 
@@ -156,6 +156,11 @@ async fn check_through(specs: &SpecSet, files: &[SpecFile]) -> Result<(), Failur
     let root = scratch.path().join("lake");
     let lake = Lake::open(LakeOptions { root, ledger, catalog: catalog.clone(), clock: clock.clone() });
     let lake = lake.await.during("checking the queries")?;
+    for (name, dataset) in specs.datasets.iter().filter(|(_, dataset)| dataset.spec.source.sql.is_none()) {
+        if let Err(LakeError::Contract { what, .. }) = lake.can_follow(name) {
+            faults.push(SpecFault::at(&dataset.file, &["contract"], what));
+        }
+    }
     let online = scratch.path().join("online.redb");
     let features = FeatureStore::open(FeatureStoreOptions { online, lake, catalog, clock }).await;
     let features = features.during("checking the queries")?;
