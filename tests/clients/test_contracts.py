@@ -162,7 +162,7 @@ def test_rows_are_repaired_and_released_once(small: Small):
     assert small.json("quarantine", "discard", "flights", "--reason", "a drill")["discarded"]["rows"] == 1
     assert small.json("quarantine", "list", "flights") == []
     assert small.count("flights__quarantine") == 2, "what was decided about stays on the record"
-    kinds = [fact["kind"] for fact in small.json("get", "facts")]
+    kinds = [fact["fact"]["kind"] for fact in small.json("get", "facts")]
     assert "quarantine.released" in kinds and "quarantine.discarded" in kinds
     small.run("quarantine", "release", "flights", "--where", "nothing = 1", "--reason", "r")
     small.run("quarantine", "release", "flights", "--set", "delay", "--reason", "r", code=2)
@@ -181,7 +181,7 @@ def test_a_change_that_breaks_readers_needs_to_be_meant(small: Small):
     told = small.run("apply", code=1)
     assert "column `late` is gone" in told and "--allow-breaking" in told
     small.run("apply", "--allow-breaking")
-    assert "contract.break_allowed" in [fact["kind"] for fact in small.json("get", "facts")]
+    assert "contract.break_allowed" in [fact["fact"]["kind"] for fact in small.json("get", "facts")]
 
 
 def test_profiles_and_proposals(small: Small):
