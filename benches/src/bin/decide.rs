@@ -65,7 +65,8 @@ fn entities(folder: &Path) -> Result<Vec<Value>, Fault> {
     if rows.is_empty() { Err(fault("the company has no schedule")) } else { Ok(rows.iter().map(whole).collect()) }
 }
 
-/// What this disk takes to make one decision's bytes durable, in seconds, with nobody else asking: no decision is faster.
+/// What this disk takes to make one decision's bytes durable, in seconds, before anybody asks: on a quiet
+/// machine no decision is faster, and on a busy one it says how busy.
 fn synced_writes(folder: &Path) -> Result<Vec<f64>, Fault> {
     let mut file = tempfile::tempfile_in(folder)?;
     let write = |_| {

@@ -296,11 +296,11 @@ mod tests {
     fn captions_give_way_to_each_other() {
         let mark =
             |label: &str| Mark { at: Timestamp::from_micros(0), label: label.to_owned(), sentence: String::new() };
-        let marks = [(500.0, mark("@1")), (960.0, mark("@7")), (1040.0, mark("@9"))];
+        let marks = [(500.0, mark("@1")), (900.0, mark("@7")), (1040.0, mark("@9"))];
         let told = captions(&marks, |label| [format!("{label} takes over"), label.to_owned()]);
         let words: Vec<_> = told.iter().flatten().map(|(_, words)| words.as_str()).collect();
         assert_eq!(words, ["@1 takes over", "@7 takes over", "@9 takes over"]);
-        assert!(told[1].as_ref().unwrap().0 < 960.0 && told[2].as_ref().unwrap().0 < 1040.0);
+        assert!(told[1].as_ref().unwrap().0 > 900.0 && told[2].as_ref().unwrap().0 < 1040.0);
         let close = captions(&[(1000.0, mark("@7")), (1040.0, mark("@9"))], |label| {
             [format!("{label} takes over"), label.to_owned()]
         });

@@ -33,8 +33,10 @@ pub fn dataset(view: &DatasetView) -> String {
                 html! { (commit.version) },
                 moment(commit.at),
                 html! { (count(commit.rows)) },
+                html! { (count(commit.removed)) },
                 html! { (count(commit.quarantined)) },
                 prose(&commit.source),
+                html! { (commit.marks.join(", ")) },
                 html! { a href={ "/console/facts?from=" (commit.fact) } { "#" (commit.fact) } },
             ]
         })
@@ -57,9 +59,9 @@ pub fn dataset(view: &DatasetView) -> String {
             (reasons("What rows that landed were remarked on for", "Nothing to remark on.", &view.warned))
         }
         section.card {
-            h2 { "Batches" }
+            h2 { "Versions" }
             @if commits.is_empty() { (nothing("Nothing has landed. `tenon ingest` takes its files; callers may push to /ingest/.")) }
-            @else { (table("batches", &["#version", "at", "#rows", "#set aside", "from", "fact"], &commits)) }
+            @else { (table("versions", &["#version", "at", "#rows came", "#rows went", "#set aside", "from", "pointed at by", "fact"], &commits)) }
         }
     };
     page(&view.frame, &view.row.name, &body)

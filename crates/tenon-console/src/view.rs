@@ -296,10 +296,14 @@ pub struct CommitRow {
     pub rows: u64,
     /// Rows that were set aside.
     pub quarantined: u64,
-    /// Where they came from.
+    /// Where they came from, or what else made the version: a restore, a merge, a compaction.
     pub source: String,
     /// The fact's index.
     pub fact: u64,
+    /// Rows that went.
+    pub removed: u64,
+    /// What points at the version: `tag q1`, `branch audit began here`.
+    pub marks: Vec<String>,
 }
 
 /// One decision with its receipt.

@@ -20,7 +20,9 @@ pub mod words;
 pub use clock::Clock;
 pub use digest::Digest;
 pub use fact::{Fact, NewFact, Payload};
-pub use name::{DatasetName, DeploymentName, FeatureViewName, ModelName, MonitorName, PodName};
+pub use name::{
+    BranchName, DatasetName, DeploymentName, FeatureViewName, HoldName, ModelName, MonitorName, PodName, TagName,
+};
 pub use principal::Principal;
 pub use reference::{AsOf, ModelVersionRef};
 pub use share::Share;

@@ -96,6 +96,12 @@ name_types! {
     DeploymentName,
     /// A monitor: a standing measurement.
     MonitorName,
+    /// A tag: a name for versions of tables.
+    TagName,
+    /// A branch: versions of tables beside those that everybody reads.
+    BranchName,
+    /// A legal hold.
+    HoldName,
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::name::ModelName;
+use crate::name::{ModelName, TagName};
 use crate::time::Timestamp;
 
 /// One version of a model, written `late_arrival@2`. Versions count from 1.
@@ -26,8 +26,10 @@ pub enum ReferenceError {
     /// Not a model version.
     #[error("`{0}` is not a model version: write `NAME@VERSION`, such as `late_arrival@2`")]
     NotAModelVersion(String),
-    /// Not a moment or version to read as of.
-    #[error("`{0}` is not something to read as of: write a version number, or a moment such as 2013-04-01T00:00:00Z")]
+    /// Not a moment, version or tag to read as of.
+    #[error(
+        "`{0}` is not something to read as of: write a version number, a moment such as 2013-04-01T00:00:00Z, or the name of a tag"
+    )]
     NotAnAsOf(String),
 }
 
@@ -62,7 +64,7 @@ impl From<ModelVersionRef> for String {
 }
 
 /// Which state of a thing to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum AsOf {
     /// The newest.
     #[default]
@@ -71,6 +73,8 @@ pub enum AsOf {
     Version(u64),
     /// The newest that was committed at or before this moment.
     Time(Timestamp),
+    /// The one that this tag pins.
+    Tag(TagName),
 }
 
 impl FromStr for AsOf {
@@ -82,7 +86,21 @@ impl FromStr for AsOf {
         if let Ok(version) = text.parse() {
             return Ok(Self::Version(version));
         }
-        text.parse().map(Self::Time).map_err(|_| ReferenceError::NotAnAsOf(text.to_owned()))
+        if let Ok(moment) = text.parse() {
+            return Ok(Self::Time(moment));
+        }
+        text.parse().map(Self::Tag).map_err(|_| ReferenceError::NotAnAsOf(text.to_owned()))
+    }
+}
+
+impl fmt::Display for AsOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.pad("latest"),
+            Self::Version(version) => f.pad(&version.to_string()),
+            Self::Time(moment) => f.pad(&moment.to_string()),
+            Self::Tag(tag) => f.pad(tag.as_str()),
+        }
     }
 }
 
@@ -99,5 +117,12 @@ mod tests {
         }
         assert_eq!("7".parse::<AsOf>().unwrap(), AsOf::Version(7));
         assert_eq!("1970-01-01".parse::<AsOf>().unwrap(), AsOf::Time(Timestamp::from_micros(0)));
+        assert_eq!("q1-report".parse::<AsOf>().unwrap(), AsOf::Tag(TagName::new("q1-report").unwrap()));
+        for text in ["latest", "7", "1970-01-01T00:00:00Z", "q1-report"] {
+            assert_eq!(text.parse::<AsOf>().unwrap().to_string(), text);
+        }
+        for bad in ["2013-4-1", "Q1", "-1", ""] {
+            assert!(bad.parse::<AsOf>().is_err(), "{bad}");
+        }
     }
 }

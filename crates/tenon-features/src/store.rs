@@ -232,6 +232,21 @@ impl FeatureStore {
         Ok(())
     }
 
+    /// Reads every view over a dataset again from its newest version: rows went, or came without being fed.
+    ///
+    /// # Errors
+    /// When a view cannot be read again from the lake. Others are all the same.
+    pub async fn read_anew(&self, dataset: &str) -> Result<(), FeatureError> {
+        let mut writer = self.inner.writer.lock().await;
+        self.follow_specs(&mut writer).await?;
+        let mut outcome = Ok(());
+        for view in &self.live().over(dataset) {
+            outcome = outcome.and(self.read_again(view).await);
+        }
+        self.flush_if_many().await?;
+        outcome
+    }
+
     /// Serves what is applied now: new and changed views are read from the lake, and views that could not be served are
     /// tried again. [`FeatureStore::feed`] does it by itself when specs have changed.
     ///

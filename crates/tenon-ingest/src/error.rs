@@ -48,6 +48,81 @@ pub enum IngestError {
         /// What is wrong with it.
         what: String,
     },
+    /// A dataset whose rows do not come from Kafka.
+    #[error("dataset `{0}` does not read a topic: its source is not `kafka`")]
+    NoTopics(String),
+    /// Rows that could not be put together.
+    #[error("rows of dataset `{dataset}` cannot be read: {what}")]
+    Rows {
+        /// The dataset.
+        dataset: String,
+        /// Why.
+        what: String,
+    },
+    /// A secret that is not where the declaration says.
+    #[error("the secret `{reference}` cannot be read: {what}")]
+    Secret {
+        /// Where it should be.
+        reference: String,
+        /// Why it is not there.
+        what: String,
+    },
+    /// A cluster that does not answer, or not as it should.
+    #[error("the Kafka cluster `{brokers}` does not do what it should: {what}")]
+    Kafka {
+        /// Where it was looked for.
+        brokers: String,
+        /// What it says.
+        what: String,
+    },
+    /// A schema registry that does not answer.
+    #[error("the schema registry `{url}` does not answer: {what}")]
+    Registry {
+        /// Its address.
+        url: String,
+        /// What went wrong.
+        what: String,
+    },
+    /// A topic that is not there.
+    #[error("the Kafka cluster `{brokers}` has no topic `{topic}`: make it, or correct `topics`")]
+    NoTopic {
+        /// The cluster.
+        brokers: String,
+        /// The topic.
+        topic: String,
+    },
+    /// A topic that ends before the place where the table stands.
+    #[error(
+        "partition {partition} of topic `{topic}` ends at offset {end}, and dataset `{dataset}` has read up to {position}: the topic was deleted and made anew; raise `generation` of the source to read the new one from its `start`"
+    )]
+    TopicAnew {
+        /// The dataset.
+        dataset: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where the table stands.
+        position: u64,
+        /// Where the topic ends.
+        end: u64,
+    },
+    /// Messages that the cluster deleted before they were read.
+    #[error(
+        "partition {partition} of topic `{topic}` begins at offset {begin}, and dataset `{dataset}` has read up to {position} only: the cluster deleted what lies between, which is lost; raise `generation` of the source to go on with what is left"
+    )]
+    TopicCut {
+        /// The dataset.
+        dataset: String,
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Where the table stands.
+        position: u64,
+        /// Where the topic begins.
+        begin: u64,
+    },
     /// The lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -68,4 +143,14 @@ impl IngestError {
     pub(crate) fn no_dataset<'a>(dataset: &str, known: impl Iterator<Item = &'a str>) -> Self {
         Self::NoDataset { dataset: dataset.to_owned(), near: closest(dataset, known).map(str::to_owned) }
     }
+}
+
+/// An error with what is behind it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let (mut text, mut source) = (error.to_string(), error.source());
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
 }

@@ -1,13 +1,14 @@
 //! Files as batches of rows, piece by piece.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::csv;
 use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tenon_core::spec::Contract;
 
@@ -30,9 +31,10 @@ pub(crate) fn read(
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
     match ending.as_str() {
         "parquet" | "pq" => read_parquet(file, take),
+        "arrow" | "arrows" | "ipc" | "feather" => read_arrow(file, take),
         "csv" => read_csv(file, take),
         "ndjson" | "jsonl" | "json" => read_json(file, contract, take),
-        other => Err(format!("files that end in `.{other}` are not understood: use .parquet, .csv or .ndjson")),
+        other => Err(format!("files that end in `.{other}` are not understood: use .parquet, .arrow, .csv or .ndjson")),
     }
 }
 
@@ -46,6 +48,32 @@ fn read_parquet(file: File, mut take: impl FnMut(RecordBatch) -> bool) -> Result
         }
     }
     Ok(())
+}
+
+/// Arrow IPC: the file format, which begins with its name, or else a stream.
+fn read_arrow(mut file: File, mut take: impl FnMut(RecordBatch) -> bool) -> Result<(), String> {
+    let damaged = |error: String| format!("this is no whole Arrow IPC file, perhaps it was cut off: {error}");
+    let mut head = [0; 6];
+    let is_file = file.read_exact(&mut head).is_ok() && &head == b"ARROW1";
+    file.rewind().map_err(|error| error.to_string())?;
+    // The readers were not written for damaged bytes; where one gives up by panicking, only this file ends.
+    let read = std::panic::AssertUnwindSafe(|| -> Result<(), String> {
+        let failed = |error: arrow::error::ArrowError| damaged(error.to_string());
+        let mut take_all = |batches: &mut dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>| {
+            for batch in batches {
+                if !take(batch.map_err(failed)?) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        if is_file {
+            take_all(&mut ipc::reader::FileReader::try_new_buffered(file, None).map_err(failed)?)
+        } else {
+            take_all(&mut ipc::reader::StreamReader::try_new_buffered(file, None).map_err(failed)?)
+        }
+    });
+    std::panic::catch_unwind(read).unwrap_or_else(|_| Err(damaged("its parts do not fit together".to_owned())))
 }
 
 /// All columns as text; the contract says what they are.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use tenon_company::Catalog;
+use tenon_core::fact::DatasetCommitted;
 use tenon_core::spec::{Contract, DatasetSpec};
-use tenon_core::{DatasetName, Digest, Principal};
-use tenon_lake::{BatchSource, Checked, Lake, WriteOutcome, rows_digest};
+use tenon_core::{BranchName, DatasetName, Digest, Principal};
+use tenon_lake::{BatchSource, Checked, Checker, Lake, WriteOutcome, rows_digest};
 use tokio::sync::mpsc;
 
 use crate::{Buffer, IngestError, files, formats, rows_from_json};
@@ -37,9 +38,11 @@ pub trait Feed: Send + Sync {
 /// Taking rows in. Cheap to clone.
 #[derive(Clone)]
 pub struct Ingest {
-    lake: Lake,
+    pub(crate) lake: Lake,
     catalog: Catalog,
     feed: Option<Arc<dyn Feed>>,
+    /// Where rows land instead of in the datasets themselves.
+    branch: Option<BranchName>,
 }
 
 /// What became of one file.
@@ -54,7 +57,42 @@ pub struct FileOutcome {
 impl Ingest {
     /// Taking rows into `lake`, with one who wants them at once.
     pub fn new(lake: Lake, catalog: Catalog, feed: Option<Arc<dyn Feed>>) -> Self {
-        Self { lake, catalog, feed }
+        Self { lake, catalog, feed, branch: None }
+    }
+
+    /// The same onto a branch: rows are checked and land there, and nobody is fed with them before they are merged.
+    #[must_use]
+    pub fn on(&self, branch: BranchName) -> Self {
+        Self { feed: None, branch: Some(branch), ..self.clone() }
+    }
+
+    /// The fact that sealed a batch here before.
+    fn sealed(&self, dataset: &DatasetName, source: &BatchSource) -> Result<Option<DatasetCommitted>, IngestError> {
+        Ok(match &self.branch {
+            Some(branch) => self.lake.sealed_batch_on(branch, dataset, source)?,
+            None => self.lake.sealed_batch(dataset, source)?,
+        })
+    }
+
+    fn checker(&self, dataset: &DatasetName) -> Result<Checker, IngestError> {
+        Ok(match &self.branch {
+            Some(branch) => self.lake.checker_on(branch, dataset)?,
+            None => self.lake.checker(dataset),
+        })
+    }
+
+    /// Commits a batch here.
+    async fn commit(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+    ) -> Result<WriteOutcome, IngestError> {
+        Ok(match &self.branch {
+            Some(branch) => self.lake.commit_checked_on(branch, by, dataset, source, checked).await?,
+            None => self.lake.commit_checked(by, dataset, source, checked).await?,
+        })
     }
 
     /// Takes every file that the dataset's pattern names, each exactly once. A file that cannot be taken does not keep
@@ -93,14 +131,16 @@ impl Ingest {
         let spec = self.spec(dataset)?;
         let (file, digest) = open(path.to_owned(), name).await?;
         let source = BatchSource { name: name.to_owned(), digest };
-        if let Some(sealed) = self.lake.sealed_batch(dataset, &source)? {
+        if let Some(sealed) = self.sealed(dataset, &source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
-        let outcome = match self.check_file(dataset, &spec.contract, path, file, name).await? {
-            Ok(checked) => self.lake.commit_checked(by, dataset, &source, checked).await?,
+        let mut checker = self.checker(dataset)?;
+        let outcome = match self.check_file(&mut checker, &spec.contract, path, file, name).await? {
+            Ok(checked) => self.commit(by, dataset, &source, checked).await?,
             Err(sentence) => self.lake.refuse_batch(by, dataset, &source, sentence).await?,
         };
-        self.hand_on(dataset, outcome).await
+        self.hand_on(dataset, &outcome).await?;
+        Ok(outcome)
     }
 
     /// Takes rows that a caller pushes, once for an idempotency key, or else once for the rows.
@@ -120,7 +160,8 @@ impl Ingest {
         };
         let source = BatchSource { name: "push".to_owned(), digest };
         let outcome = self.lake.write(by, dataset, &source, rows).await?;
-        self.hand_on(dataset, outcome).await
+        self.hand_on(dataset, &outcome).await?;
+        Ok(outcome)
     }
 
     /// Rows of a dataset from NDJSON, for [`Ingest::push`].
@@ -139,7 +180,7 @@ impl Ingest {
     /// Reads a file while its pieces are checked. The inner error is a sentence that says why it cannot be read.
     async fn check_file(
         &self,
-        dataset: &DatasetName,
+        checker: &mut Checker,
         contract: &Contract,
         path: &Path,
         file: File,
@@ -150,7 +191,6 @@ impl Ingest {
         let reading = tokio::task::spawn_blocking(move || {
             formats::read(&path, file, &contract, |piece| pieces.blocking_send(piece).is_ok())
         });
-        let mut checker = self.lake.checker(dataset);
         let mut checked = Vec::new();
         while let Some(piece) = arriving.recv().await {
             let piece = checker.check(&[piece]).await?;
@@ -164,15 +204,16 @@ impl Ingest {
         Ok(read.map(|()| checked))
     }
 
-    async fn hand_on(&self, dataset: &DatasetName, outcome: WriteOutcome) -> Result<WriteOutcome, IngestError> {
-        if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, &outcome) {
+    /// Tells the one who wants accepted rows at once of those that have landed.
+    pub(crate) async fn hand_on(&self, dataset: &DatasetName, outcome: &WriteOutcome) -> Result<(), IngestError> {
+        if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, outcome) {
             let fed = feed.feed(dataset.as_str(), accepted, fact.version).await;
             fed.map_err(|source| IngestError::Feed { dataset: dataset.to_string(), source })?;
         }
-        Ok(outcome)
+        Ok(())
     }
 
-    fn spec(&self, dataset: &DatasetName) -> Result<DatasetSpec, IngestError> {
+    pub(crate) fn spec(&self, dataset: &DatasetName) -> Result<DatasetSpec, IngestError> {
         let specs = self.catalog.specs();
         let resource = specs
             .datasets

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
+use arrow::error::ArrowError;
 use serde_json::{Map, Value};
 use tenon_core::spec::{Column, ColumnType, Contract};
 
@@ -32,16 +33,33 @@ pub(crate) fn rows_from_lines<'a>(
         let row = serde_json::from_str(line);
         rows.push(row.map_err(|error| IngestError::Json { line: first + at, what: error.to_string() })?);
     }
+    rows_from_objects(contract, &rows, Vec::new(), false)
+        .map_err(|error| IngestError::Json { line: first, what: error.to_string() })
+}
+
+/// Rows of a dataset from JSON objects, with columns that their source knows of them beside. Where `each_alone`, rows
+/// that came together by chance, a field that none of them has is missing in each.
+pub(crate) fn rows_from_objects(
+    contract: &Contract,
+    rows: &[Map<String, Value>],
+    beside: Vec<(&str, ArrayRef)>,
+    each_alone: bool,
+) -> Result<RecordBatch, ArrowError> {
     let mut fields: Vec<Field> = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
+    let beside: Vec<_> =
+        beside.into_iter().filter(|(name, _)| !rows.iter().any(|row| row.contains_key(*name))).collect();
     let mut add = |name: &str, column: ArrayRef| {
         fields.push(Field::new(name, column.data_type().clone(), true));
         columns.push(column);
     };
     for (name, column) in &contract.columns {
+        if beside.iter().any(|(known, _)| known == name) {
+            continue;
+        }
         // A field that no row has: where it may be missing it is, and where not the contract says so once.
-        if column.nullable || rows.iter().any(|row| row.contains_key(name)) || rows.is_empty() {
-            add(name, typed(&rows, name, column));
+        if each_alone || column.nullable || rows.iter().any(|row| row.contains_key(name)) || rows.is_empty() {
+            add(name, typed(rows, name, column));
         }
     }
     let mut others: Vec<&String> = Vec::new();
@@ -51,12 +69,12 @@ pub(crate) fn rows_from_lines<'a>(
         }
     }
     for name in others {
-        add(name, texts(&rows, name));
+        add(name, texts(rows, name));
     }
+    beside.into_iter().for_each(|(name, column)| add(name, column));
     let schema = Arc::new(Schema::new(fields));
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
     RecordBatch::try_new_with_options(schema, columns, &options)
-        .map_err(|error| IngestError::Json { line: first, what: error.to_string() })
 }
 
 /// A column in its own JSON kind, or as text where one value is of another kind.

@@ -10,11 +10,15 @@ mod files;
 mod formats;
 mod ingest;
 mod json;
+mod kafka;
+mod secret;
 mod typed;
+mod watch;
 
 pub use buffer::Buffer;
 pub use error::IngestError;
 pub use files::matching;
 pub use ingest::{Feed, FeedError, FileOutcome, Ingest};
 pub use json::rows_from_json;
+pub use kafka::Taken;
 pub use typed::rows_of_file;

@@ -22,8 +22,15 @@ impl Lake {
             return Err(LakeError::NoVersion { table: table.to_owned(), version, newest });
         };
         let mut rows = Vec::new();
-        for path in Entry::parse(&entry).added {
-            let bytes = handle.store().data(&path).await?;
+        let entry = Entry::parse(&entry);
+        if entry.rearranges {
+            return Ok(rows);
+        }
+        for path in entry.added {
+            let bytes = match handle.store().data(&path).await {
+                Ok(bytes) => bytes,
+                Err(error) => return Err(self.vacuumed(table, version)?.unwrap_or(error)),
+            };
             rows.extend(decode(bytes, columns).map_err(|source| LakeError::Table {
                 table: table.to_owned(),
                 doing: "read",
@@ -42,7 +49,10 @@ impl Lake {
     }
 }
 
-fn decode(bytes: Bytes, columns: &[&str]) -> Result<Vec<RecordBatch>, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) fn decode(
+    bytes: Bytes,
+    columns: &[&str],
+) -> Result<Vec<RecordBatch>, Box<dyn std::error::Error + Send + Sync>> {
     let mut reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
     if !columns.is_empty() {
         let wanted = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());

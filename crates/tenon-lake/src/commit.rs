@@ -6,15 +6,21 @@ use std::sync::Arc;
 use arrow::compute::cast_with_options;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use tenon_core::fact::{DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload};
+use tenon_core::fact::{
+    BranchCommitted, DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload, Stretch,
+    TableVerdict,
+};
 use tenon_core::id::OperationId;
 use tenon_core::spec::{DatasetSpec, Resource, Severity};
 use tenon_core::{DatasetName, Digest, Principal};
+use tenon_ledger::DocsExt;
 
 use crate::contract::{Tally, quarantine_schema};
 use crate::encode::{Encoded, encode};
 use crate::log::{DataFile, Note, Seal, Sealing, Then, stored_field, stored_type};
+use crate::place::Place;
 use crate::raw::raw_rows;
+use crate::records::MERGED;
 use crate::table::{Change, Head, Table, Unsealed};
 use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, raw_of, rows_digest};
 
@@ -31,16 +37,26 @@ pub(crate) enum Step {
     Landed,
     /// The quarantine's commit that follows it is durable.
     Followed,
+    /// Of a merge: so many of the tables' commits are durable.
+    Merged(usize),
+    /// Of a vacuum: the fact is on record, and nothing is removed.
+    Recorded,
+    /// Of a vacuum: one file is removed.
+    Removed,
 }
 
 /// The operation of taking a batch in.
 pub(crate) fn batch_operation(dataset: &DatasetName, source: &BatchSource) -> OperationId {
-    OperationId::derive(&["dataset.write", dataset.as_str(), &source.digest.to_string()])
+    operation_of(dataset, source.digest)
+}
+
+pub(crate) fn operation_of(dataset: &DatasetName, digest: Digest) -> OperationId {
+    OperationId::derive(&["dataset.write", dataset.as_str(), &digest.to_string()])
 }
 
 /// Rows, encoded, and their names in the table's folder.
 pub(crate) struct Files {
-    pub schema: SchemaRef,
+    schema: SchemaRef,
     files: Vec<(DataFile, Vec<u8>)>,
 }
 
@@ -56,35 +72,85 @@ impl Lake {
         source: &BatchSource,
         checked: Vec<Checked>,
     ) -> Result<WriteOutcome, LakeError> {
+        self.commit_to(by, &Place::of(dataset), source, checked).await
+    }
+
+    /// The same to the dataset itself or to a branch of it.
+    pub(crate) async fn commit_to(
+        &self,
+        by: &Principal,
+        place: &Place<'_>,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+    ) -> Result<WriteOutcome, LakeError> {
+        let dataset = place.dataset;
         let resource = self.table_spec(dataset)?;
-        let operation = batch_operation(dataset, source);
+        if let Some(sealed) = self.sealed_operation(place.operation(source))? {
+            return Ok(WriteOutcome::Already(sealed));
+        }
+        if let Some(sentence) = self.refusal(dataset, &checked)? {
+            return self.refuse(by, &resource, dataset, &place.told(source), sentence, sum(&checked)).await;
+        }
+        self.commit_stretches_to(by, place, source, checked, Vec::new()).await
+    }
+
+    /// Commits what was read of ordered sources, with how far they are now, in one and the same transaction of the table.
+    /// Such a batch cannot be refused (see [`Lake::refusal`]): what came before must not stand in the way of what comes.
+    ///
+    /// # Errors
+    /// [`LakeError::Moved`] when a stretch does not begin where the table stands; [`LakeError`] otherwise when nothing has
+    /// landed, and committing again is safe.
+    pub async fn commit_stretches(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+        stretches: Vec<Stretch>,
+    ) -> Result<WriteOutcome, LakeError> {
+        self.commit_stretches_to(by, &Place::of(dataset), source, checked, stretches).await
+    }
+
+    async fn commit_stretches_to(
+        &self,
+        by: &Principal,
+        place: &Place<'_>,
+        source: &BatchSource,
+        checked: Vec<Checked>,
+        stretches: Vec<Stretch>,
+    ) -> Result<WriteOutcome, LakeError> {
+        let dataset = place.dataset;
+        let resource = self.table_spec(dataset)?;
+        let operation = place.operation(source);
         if let Some(sealed) = self.sealed_operation(operation)? {
             return Ok(WriteOutcome::Already(sealed));
         }
-        let mut tally = Tally::default();
-        checked.iter().for_each(|piece| tally.add(&piece.tally));
-        if let Some(sentence) = self.refusal(dataset, &checked, &tally)? {
-            return self.refuse(by, &resource, dataset, source, sentence, tally).await;
-        }
-        let verdicts = self.verdicts(dataset, &resource.spec, &checked, &tally).await?;
-        if let Some(broken) = verdicts.iter().find(|verdict| !verdict.kept && verdict.severity == Severity::Refuse) {
+        let tally = sum(&checked);
+        // What only says where a source begins is no batch that could be too small.
+        let verdicts = match tally.rows_in {
+            0 if !stretches.is_empty() => Vec::new(),
+            _ => self.verdicts(dataset, &resource.spec, &checked, &tally).await?,
+        };
+        let refuses = |verdict: &&TableVerdict| !verdict.kept && verdict.severity == Severity::Refuse;
+        // A stream cannot be sent back: its verdict is on record, and the batch lands.
+        if let Some(broken) = verdicts.iter().find(refuses).filter(|_| stretches.is_empty()) {
             let sentence = format!("the contract refuses the batch for its {}: {}", broken.rule, broken.sentence);
-            return self.refuse(by, &resource, dataset, source, sentence, tally).await;
+            return self.refuse(by, &resource, dataset, &place.told(source), sentence, tally).await;
         }
-        let table = self.table(dataset.as_str()).await?;
-        let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
+        let table = self.table(&place.table()).await?;
+        let quarantine = self.table(&place.quarantine()).await?;
         let now = self.inner.clock.now();
         let contract = Arc::new(crate::contract::contract_schema(&resource.spec.contract));
 
-        let raw = match resource.spec.keeps_raw() {
-            true => Some(self.table(&raw_of(dataset.as_str())).await?),
-            false => None,
+        let raw = match place.raw().filter(|_| resource.spec.keeps_raw()) {
+            Some(raw) => Some(self.table(&raw).await?),
+            None => None,
         };
         let raw_schema = match &raw {
             Some(raw) => raw.head.lock().await.schema.clone(),
             None => None,
         };
-        let raw_pieces: Vec<RecordBatch> = checked.iter().filter_map(|piece| piece.raw.clone()).collect();
+        let raw_pieces = if raw.is_some() { raw_pieces(&checked) } else { Vec::new() };
         let unique_at = checked.iter().filter_map(|piece| piece.unique_at).min();
         let (accepted, set_aside) = pieces(dataset, source, checked, now)?;
         let unique = if let [one] = &resource.spec.contract.key[..] { vec![one.clone()] } else { Vec::new() };
@@ -112,13 +178,18 @@ impl Lake {
             None => None,
         };
         let beside = raw.as_ref().zip(raw_head.as_deref_mut());
-        self.settle_locked(&table, &mut head, (&quarantine, &mut quarantine_head), beside).await?;
+        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await?;
         if let Some(sealed) = self.sealed_operation(operation)? {
             return Ok(WriteOutcome::Already(sealed));
         }
         let newer = |seen: u64| head.version.map_or(0, |version| version + 1) > seen;
         if unique_at.is_some_and(newer) {
             return Err(LakeError::Raced(dataset.to_string()));
+        }
+        for stretch in &stretches {
+            if table.position(&mut head, &stretch.source).await?.is_some_and(|position| position != stretch.first) {
+                return Err(LakeError::moved(dataset.as_str(), &stretch.source));
+            }
         }
         let schema = table_schema(dataset, head.schema.as_ref(), &files.schema)?;
         let set_aside_schema = quarantine_table_schema(quarantine_head.schema.as_ref(), set_aside.is_empty())?;
@@ -135,7 +206,9 @@ impl Lake {
             }
         });
         let (change, set_aside, raw_change) = match stored {
-            (Ok(change), Ok(set_aside), Ok(raw_change)) => (change, set_aside, raw_change),
+            (Ok(change), Ok(set_aside), Ok(raw_change)) => {
+                (Change { positions: positions(&stretches), ..change }, set_aside, raw_change)
+            }
             (change, set_aside, raw_change) => {
                 let beside = raw.as_deref().map(|raw| (raw, raw_change));
                 let all = [(&*table, change), (&*quarantine, set_aside)].into_iter().chain(beside);
@@ -157,18 +230,16 @@ impl Lake {
             reasons: tally.reasons,
             warnings: tally.warnings,
             events: tally.events,
+            duplicates: tally.duplicates,
             dropped: tally.dropped,
             raw_version: None,
             verdicts,
+            stretches,
         };
-        let seal = |fact: DatasetCommitted| Seal {
-            by: by.clone(),
-            pod: Some(resource.pod.clone()),
-            fact: Sealing::Batch(Box::new(fact)),
-        };
-        // Where no row was accepted, an existing table gets no commit, and the quarantine's is the last one; where none
-        // was set aside either, that of the rows as they came is.
-        let table_changes = !change.added.is_empty() || change.schema.is_some();
+        let seal = |fact| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: place.sealing(fact) };
+        // Where no row was accepted and nothing has moved, an existing table gets no commit, and the quarantine's is the
+        // last one; where none was set aside either, that of the rows as they came is.
+        let table_changes = !change.added.is_empty() || change.schema.is_some() || !change.positions.is_empty();
         let goes_on = table_changes || !set_aside.added.is_empty();
         if let (Some(raw), Some(raw_head)) = (&raw, raw_head.as_deref_mut())
             && !raw_change.added.is_empty()
@@ -250,12 +321,21 @@ impl Lake {
     }
 
     pub(crate) fn sealed_operation(&self, operation: OperationId) -> Result<Option<DatasetCommitted>, LakeError> {
-        let sealed = self.inner.ledger.sealed(DatasetCommitted::KIND, operation)?;
-        Ok(sealed.and_then(|sealed| sealed.fact.payload().ok()))
+        if let Some(sealed) = self.inner.ledger.sealed(DatasetCommitted::KIND, operation)? {
+            return Ok(sealed.fact.payload().ok());
+        }
+        if let Some(sealed) = self.inner.ledger.sealed(BranchCommitted::KIND, operation)? {
+            return Ok(sealed.fact.payload::<BranchCommitted>().ok().map(|sealed| sealed.commit));
+        }
+        Ok(self.inner.ledger.docs().read(MERGED, &operation.to_string())?)
     }
 
     /// Why a batch cannot land, in a sentence.
-    fn refusal(&self, dataset: &DatasetName, checked: &[Checked], tally: &Tally) -> Result<Option<String>, LakeError> {
+    ///
+    /// # Errors
+    /// [`LakeError::Contract`] when the contract cannot be followed.
+    pub fn refusal(&self, dataset: &DatasetName, checked: &[Checked]) -> Result<Option<String>, LakeError> {
+        let tally = sum(checked);
         if let Some(sentence) = checked.iter().find_map(Checked::refusal) {
             return Ok(Some(sentence.to_owned()));
         }
@@ -315,14 +395,25 @@ impl Lake {
         Ok(WriteOutcome::Refused(refused))
     }
 
-    /// Appends the fact that seals an operation on `table`.
+    /// Appends the fact that seals a commit of `table`; one that is on record already is recognised.
     pub(crate) async fn seal(&self, table: &str, operation: OperationId, seal: Seal) -> Result<(), LakeError> {
-        let fact = seal.new_fact(operation).map_err(|error| LakeError::Interrupted(error.to_string()))?;
-        let appended = self.inner.ledger.append(vec![fact]).await;
-        appended.map(drop).map_err(|source| LakeError::Unsealed { table: table.to_owned(), source })
+        let Seal { by, pod, fact } = seal;
+        let sealed = match fact {
+            Sealing::Committed(fact) => self.append(&by, pod, fact.as_ref(), operation).await,
+            Sealing::Other { kind, version, body } => {
+                let fact = NewFact { kind, version, by, pod, operation: Some(operation), body };
+                self.inner.ledger.append(vec![fact]).await.map(drop).map_err(LakeError::from)
+            }
+            // Who decides seals.
+            Sealing::Part { .. } => Ok(()),
+        };
+        sealed.map_err(|error| match error {
+            LakeError::Ledger(source) => LakeError::Unsealed { table: table.to_owned(), source },
+            other => other,
+        })
     }
 
-    async fn append<P: Payload>(
+    pub(crate) async fn append<P: Payload>(
         &self,
         by: &Principal,
         pod: Option<tenon_core::PodName>,
@@ -336,43 +427,57 @@ impl Lake {
 
     /// Seals or undoes what a crash left unsealed in a dataset's tables.
     pub(crate) async fn settle(&self, dataset: &DatasetName) -> Result<(), LakeError> {
-        let table = self.table(dataset.as_str()).await?;
-        let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
-        let raw = self.table(&raw_of(dataset.as_str())).await?;
+        self.settle_at(&Place::of(dataset)).await
+    }
+
+    /// The same for a dataset or a branch of it.
+    pub(crate) async fn settle_at(&self, place: &Place<'_>) -> Result<(), LakeError> {
+        let table = self.table(&place.table()).await?;
+        let quarantine = self.table(&place.quarantine()).await?;
+        let raw = match place.raw() {
+            Some(raw) => Some(self.table(&raw).await?),
+            None => None,
+        };
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
-        let mut raw_head = raw.head.lock().await;
-        let beside = Some((&raw, &mut *raw_head));
-        self.settle_locked(&table, &mut head, (&quarantine, &mut quarantine_head), beside).await
+        let mut raw_head = match &raw {
+            Some(raw) => Some(raw.head.lock().await),
+            None => None,
+        };
+        let beside = raw.as_ref().zip(raw_head.as_deref_mut());
+        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await
     }
 
     /// The same under the tables' locks.
     pub(crate) async fn settle_locked(
         &self,
-        table: &Arc<Table>,
-        head: &mut Head,
+        (table, head): (&Arc<Table>, &mut Head),
         (quarantine, quarantine_head): (&Arc<Table>, &mut Head),
         mut raw: Option<(&Arc<Table>, &mut Head)>,
     ) -> Result<(), LakeError> {
+        let held = [table.name.clone(), quarantine.name.clone()];
         for commit in in_order(&head.unsealed) {
             let operation = commit.note.operation;
-            if let Some(mut seal) = commit.note.seal {
+            let is_part = self.settle_part((table, &mut *head), &commit, &held).await?;
+            if let Some(mut seal) = commit.note.seal.filter(|_| !is_part) {
                 if let Some(then) = commit.note.then {
-                    let version = self.follow(operation, (quarantine, quarantine_head), then).await?;
+                    let version = self.follow(operation, (quarantine, &mut *quarantine_head), then).await?;
                     seal.fact = seal.fact.with_quarantine_version(version);
                 }
                 self.seal(&table.name, operation, seal).await?;
             }
             head.unsealed.remove(&operation);
-            quarantine_head.unsealed.remove(&operation);
-            if let Some((_, raw_head)) = &mut raw {
-                raw_head.unsealed.remove(&operation);
+            if !is_part {
+                quarantine_head.unsealed.remove(&operation);
+                if let Some((_, raw_head)) = &mut raw {
+                    raw_head.unsealed.remove(&operation);
+                }
             }
         }
-        let sealed = self.settle_beside(&table.name, quarantine, quarantine_head).await?;
+        let sealed = self.settle_beside((quarantine, quarantine_head), &held).await?;
         if let Some((raw, raw_head)) = raw {
             sealed.iter().for_each(|operation| drop(raw_head.unsealed.remove(operation)));
-            self.settle_beside(&table.name, raw, raw_head).await?;
+            self.settle_beside((raw, raw_head), &held).await?;
         }
         Ok(())
     }
@@ -388,7 +493,7 @@ impl Lake {
             return Ok(done.version);
         }
         let schema = quarantine_table_schema(head.schema.as_ref(), then.added.is_empty())?;
-        let change = Change { added: then.added, removed: then.removed, schema };
+        let change = Change { added: then.added, removed: then.removed, schema, ..Change::default() };
         quarantine.commit(head, change, self.inner.clock.now(), |_| Note { operation, seal: None, then: None }).await
     }
 
@@ -396,18 +501,23 @@ impl Lake {
     /// operations that are sealed.
     async fn settle_beside(
         &self,
-        name: &str,
-        table: &Arc<Table>,
-        head: &mut Head,
+        (table, head): (&Arc<Table>, &mut Head),
+        held: &[String],
     ) -> Result<Vec<OperationId>, LakeError> {
         let mut sealed = Vec::new();
         for commit in in_order(&head.unsealed) {
             let operation = commit.note.operation;
+            if self.settle_part((table, &mut *head), &commit, held).await? {
+                head.unsealed.remove(&operation);
+                continue;
+            }
             match commit.note.seal {
                 Some(seal) => {
-                    self.seal(name, operation, seal).await?;
+                    self.seal(&table.name, operation, seal).await?;
                     sealed.push(operation);
                 }
+                // It was sealed while nobody looked at this table.
+                None if self.sealed_operation(operation)?.is_some() => {}
                 // It was undone already.
                 None if commit.added.is_empty() => {}
                 None => {
@@ -432,6 +542,26 @@ impl Lake {
     pub(crate) fn reached(&self, _: Step) -> Result<(), LakeError> {
         Ok(())
     }
+}
+
+fn sum(checked: &[Checked]) -> Tally {
+    let mut tally = Tally::default();
+    checked.iter().for_each(|piece| tally.add(&piece.tally));
+    tally
+}
+
+fn positions(stretches: &[Stretch]) -> Vec<(String, u64)> {
+    stretches.iter().map(|stretch| (stretch.source.clone(), stretch.next)).collect()
+}
+
+/// The rows as they came of all pieces, each with the number of its first row in the batch.
+fn raw_pieces(checked: &[Checked]) -> Vec<(u64, RecordBatch)> {
+    let (mut pieces, mut first) = (Vec::new(), 0);
+    for piece in checked {
+        pieces.extend(piece.raw.clone().map(|rows| (first, rows)));
+        first += piece.rows_in();
+    }
+    pieces
 }
 
 fn in_order(unsealed: &HashMap<OperationId, Unsealed>) -> Vec<Unsealed> {
@@ -467,6 +597,11 @@ fn pieces(
     Ok((accepted, set_aside))
 }
 
+/// An encoded file under the name that follows from its operation.
+fn named(operation: OperationId, at: usize, Encoded { bytes, stats }: Encoded) -> (DataFile, Vec<u8>) {
+    (DataFile { path: format!("part-{at:05}-{operation}.snappy.parquet"), bytes: bytes.len(), stats }, bytes)
+}
+
 impl Files {
     /// Encodes rows; file names follow from the operation, so that doing it again writes the same files.
     pub(crate) fn encode(
@@ -475,10 +610,22 @@ impl Files {
         rows: &[RecordBatch],
         unique: &[String],
     ) -> Result<Self, parquet::errors::ParquetError> {
-        let name = |(at, Encoded { bytes, stats }): (usize, Encoded)| {
-            (DataFile { path: format!("part-{at:05}-{operation}.snappy.parquet"), bytes: bytes.len(), stats }, bytes)
-        };
-        let files = encode(&schema, rows, unique)?.into_iter().enumerate().map(name).collect();
+        let files = encode(&schema, rows, unique)?.into_iter().enumerate();
+        let files = files.map(|(at, file)| named(operation, at, file)).collect();
+        Ok(Self { schema, files })
+    }
+
+    /// Encodes rows in a thread of its own, as the files of an operation from number `first` on.
+    pub(crate) async fn encoded(
+        operation: OperationId,
+        first: usize,
+        schema: SchemaRef,
+        rows: Vec<RecordBatch>,
+    ) -> Result<Self, parquet::errors::ParquetError> {
+        let columns = Arc::clone(&schema);
+        let encoded = tokio::task::spawn_blocking(move || encode(&columns, &rows, &[])).await;
+        let encoded = encoded.map_err(|error| parquet::errors::ParquetError::External(Box::new(error)))??;
+        let files = encoded.into_iter().enumerate().map(|(at, file)| named(operation, first + at, file)).collect();
         Ok(Self { schema, files })
     }
 
@@ -520,7 +667,7 @@ impl Files {
             }
             added.push(file);
         }
-        Ok(Change { added, removed: Vec::new(), schema })
+        Ok(Change { added, schema, ..Change::default() })
     }
 }
 
@@ -568,7 +715,7 @@ pub(crate) fn table_schema(
 
 /// `wanted`, then what the table holds beyond it; none where that is what it holds already. Rows that are there do not
 /// have a column that comes later, so that it is nullable, and so is one that does not come any more.
-fn merged_schema(held: Option<&SchemaRef>, wanted: &SchemaRef) -> Result<Option<SchemaRef>, String> {
+pub(crate) fn merged_schema(held: Option<&SchemaRef>, wanted: &SchemaRef) -> Result<Option<SchemaRef>, String> {
     let Some(held) = held else { return Ok(Some(Arc::clone(wanted))) };
     let mut fields = Vec::with_capacity(wanted.fields().len());
     for field in wanted.fields() {

@@ -172,3 +172,30 @@ async fn a_replay_and_a_release_are_whole_wherever_they_stop() {
         }
     }
 }
+
+#[tokio::test]
+async fn positions_land_with_their_rows_or_not_at_all() {
+    use crate::fixture::{ana, name, source_of};
+    use tenon_core::fact::Stretch;
+
+    for step in [Step::Encoded, Step::Quarantined, Step::Landed] {
+        let mut company = Company::new().await;
+        let dataset = name("flights");
+        let stretch = Stretch { source: "kafka:flights/0".to_owned(), first: 7, next: 10, rows: 3 };
+        *company.lake.inner.stop_after.lock() = Some(step);
+        let checked = company.lake.check(&dataset, &[batch()]).await.unwrap();
+        let source = source_of("7-10");
+        let stopped =
+            company.lake.commit_stretches(&ana(), &dataset, &source, vec![checked], vec![stretch.clone()]).await;
+        assert!(matches!(stopped, Err(LakeError::Interrupted(_))), "{stopped:?}");
+        company.reopen().await;
+        let landed = step == Step::Landed;
+        let position = company.lake.position(&dataset, &stretch.source).await.unwrap();
+        assert_eq!(position, landed.then_some(10), "{step:?}");
+        assert_eq!(company.number(ROWS, AsOf::Latest).await, if landed { 2 } else { 0 }, "{step:?}");
+        let checked = company.lake.check(&dataset, &[batch()]).await.unwrap();
+        company.lake.commit_stretches(&ana(), &dataset, &source, vec![checked], vec![stretch]).await.unwrap();
+        all_is_there_once(&company).await;
+        assert_eq!(company.lake.conservation().await.unwrap().gap, None, "{step:?}");
+    }
+}

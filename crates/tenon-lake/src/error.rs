@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use deltalake::DeltaTableError;
+use tenon_core::Timestamp;
 use tenon_core::spec::closest;
 use tenon_ledger::LedgerError;
 use tenon_query::QueryError;
@@ -89,6 +90,16 @@ pub enum LakeError {
     /// Something that a dataset's quarantine or its kept rows do not allow.
     #[error("{0}")]
     NotPossible(String),
+    /// A stretch of a source that does not begin where the table stands.
+    #[error(
+        "table `{table}` is not where `{source_name}` was read from: something else reads this source into it; it goes on from where the table stands"
+    )]
+    Moved {
+        /// The table.
+        table: String,
+        /// The source.
+        source_name: String,
+    },
     /// Rows that a table cannot hold.
     #[error("rows do not fit table `{table}`: {what}")]
     Misfit {
@@ -118,6 +129,84 @@ pub enum LakeError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// There is no such tag, branch or hold.
+    #[error("there is no {what} `{name}`{}", near.as_ref().map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default())]
+    NoSuch {
+        /// `tag`, `branch` or `hold`.
+        what: &'static str,
+        /// The name as given.
+        name: String,
+        /// The one that was probably meant.
+        near: Option<String>,
+    },
+    /// There is one already.
+    #[error("there is a {what} `{name}` already: choose another name, or end that one first")]
+    Exists {
+        /// `tag`, `branch` or `hold`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A table that a tag does not pin.
+    #[error("tag `{tag}` does not pin `{table}`: it pins {}", pinned.join(", "))]
+    NotTagged {
+        /// The tag.
+        tag: String,
+        /// The table.
+        table: String,
+        /// What it does pin.
+        pinned: Vec<String>,
+    },
+    /// A table that was empty.
+    #[error("`{table}` has no rows as of {as_of}, so that there is nothing to {todo}")]
+    NothingThen {
+        /// The table.
+        table: String,
+        /// As of what.
+        as_of: String,
+        /// What was to be done.
+        todo: &'static str,
+    },
+    /// A version whose files a vacuum removed.
+    #[error(
+        "version {version} of `{table}` cannot be read any more: the vacuum of {at} (fact {fact}) removed its files; versions that nothing removes are pinned by a tag or held by a hold"
+    )]
+    Vacuumed {
+        /// The table.
+        table: String,
+        /// The version.
+        version: u64,
+        /// When the vacuum was.
+        at: Timestamp,
+        /// The fact that records it.
+        fact: u64,
+    },
+    /// A state said in a query whose tables are pinned from outside.
+    #[error("this query's versions are pinned, and it says `AS OF` of `{0}` itself: take that out of it")]
+    StatedPin(String),
+    /// Two versions that cannot be compared by key.
+    #[error("rows of `{0}` have no key to be compared by: declare `contract.key`, or say which columns name a row")]
+    NoKey(String),
+    /// A branch does not hold a dataset.
+    #[error("branch `{branch}` does not hold `{dataset}`: it holds {}", holds.join(", "))]
+    NotOnBranch {
+        /// The branch.
+        branch: String,
+        /// The dataset.
+        dataset: String,
+        /// What it does hold.
+        holds: Vec<String>,
+    },
+    /// A log that does not go back to its beginning, so that nobody can say what its files are for.
+    #[error(
+        "table `{table}` has no log entry for version {version}: another program removed it, and nothing is vacuumed"
+    )]
+    LogCut {
+        /// The table.
+        table: String,
+        /// The version without an entry.
+        version: u64,
+    },
     /// A fault of the program itself, such as a task that was cut off.
     #[error("an internal step of the lake ended early: {0}")]
     Interrupted(String),
@@ -128,8 +217,16 @@ impl LakeError {
         Self::NoDataset { dataset: dataset.to_owned(), near: closest(dataset, known).map(str::to_owned) }
     }
 
+    pub(crate) fn no_such<'a>(what: &'static str, name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        Self::NoSuch { what, name: name.to_owned(), near: closest(name, known).map(str::to_owned) }
+    }
+
     pub(crate) fn contract(dataset: &str, what: impl Into<String>) -> Self {
         Self::Contract { dataset: dataset.to_owned(), what: what.into() }
+    }
+
+    pub(crate) fn moved(table: &str, source: &str) -> Self {
+        Self::Moved { table: table.to_owned(), source_name: source.to_owned() }
     }
 
     pub(crate) fn read(table: &str, source: DeltaTableError) -> Self {

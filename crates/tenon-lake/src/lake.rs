@@ -12,15 +12,19 @@ use parking_lot::Mutex;
 use tenon_company::Catalog;
 use tenon_core::fact::{DatasetCommitted, DatasetRefused};
 use tenon_core::spec::{DatasetSpec, Resource};
-use tenon_core::{AsOf, Clock, DatasetName, Digest, Principal};
+use tenon_core::{AsOf, BranchName, Clock, DatasetName, Digest, Principal, Timestamp};
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_query::RowsQuery;
 use url::Url;
 
 use crate::contract::{KeySet, Rules, SeenRows};
+use crate::landed::Landed;
 use crate::projection::{COMMITS, TABLES, commits_of};
+use crate::read::on_branch;
 use crate::table::{Slot, Table};
-use crate::{Checked, LakeError, TableCommit, TableState, dataset_of, quarantine_of, raw_of};
+use crate::{
+    BRANCHES_FOLDER, BranchRecord, Checked, LakeError, TableCommit, TableState, dataset_of, quarantine_of, raw_of,
+};
 
 /// What all queries together may take of memory; beyond it they spill.
 const QUERY_MEMORY_BYTES: usize = 768 << 20;
@@ -55,13 +59,13 @@ type Planned = Vec<(SchemaRef, Arc<RowsQuery>)>;
 type ReadKeys = (Vec<(String, u64)>, Arc<KeySet>);
 
 pub(crate) struct Inner {
-    root: Url,
+    pub root: Url,
     pub ledger: Ledger,
     pub catalog: Catalog,
     pub clock: Arc<dyn Clock>,
     /// Limits and functions of every query; holds no tables.
     pub session: SessionContext,
-    tables: Mutex<HashMap<String, Slot>>,
+    pub tables: Mutex<HashMap<String, Slot>>,
     rules: Mutex<HashMap<DatasetName, Arc<Rules>>>,
     /// What columns held at versions, for rules about their distribution.
     pub(crate) held_before: Mutex<HashMap<(String, String, u64), Arc<crate::verdicts::Held>>>,
@@ -69,6 +73,10 @@ pub(crate) struct Inner {
     keys: Mutex<HashMap<String, ReadKeys>>,
     /// Planned queries by text and dataset, one for each schema of the rows.
     pub rows_queries: Mutex<HashMap<(String, String), Planned>>,
+    /// Held while tags, branches and holds are made, merged or removed, and by a vacuum.
+    pub versions: tokio::sync::Mutex<()>,
+    /// What has landed, for datasets whose next batch is held against it.
+    pub landed: Mutex<HashMap<DatasetName, Arc<tokio::sync::Mutex<Landed>>>>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }
@@ -98,11 +106,17 @@ pub enum WriteOutcome {
     Refused(DatasetRefused),
 }
 
-/// Checks the pieces of one batch: a key that a piece has taken is taken for the next.
+/// Checks the pieces of one batch: a key that a piece has taken is taken for the next. Where a dataset looks back at what
+/// has landed (`late`, `dedup`), no other batch of it is checked until this is dropped: keep it until the batch is
+/// committed.
 pub struct Checker {
     pub(crate) lake: Lake,
     pub(crate) dataset: DatasetName,
+    pub(crate) branch: Option<BranchRecord>,
     pub(crate) seen: SeenRows,
+    pub(crate) landed: Option<tokio::sync::OwnedMutexGuard<Landed>>,
+    /// Whether `landed` was asked for.
+    pub(crate) asked: bool,
 }
 
 impl Lake {
@@ -116,16 +130,17 @@ impl Lake {
     /// # Errors
     /// [`LakeError`] when a table cannot be read.
     pub async fn open(options: LakeOptions) -> Result<Self, LakeError> {
-        let lake = Self::open_to_read(options)?;
+        let lake = Self::open_read_only(options)?;
         lake.settle_all().await?;
         Ok(lake)
     }
 
-    /// Opens the lake beside a program that may be writing to it: nothing is settled, and nothing may be written.
+    /// Opens the lake to read what is sealed, also beside a process that writes: nothing is settled, and nothing may be
+    /// written.
     ///
     /// # Errors
     /// [`LakeError`] when its folder cannot be used.
-    pub fn open_to_read(options: LakeOptions) -> Result<Self, LakeError> {
+    pub fn open_read_only(options: LakeOptions) -> Result<Self, LakeError> {
         let LakeOptions { root, ledger, catalog, clock } = options;
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Table {
             table: root.display().to_string(),
@@ -148,10 +163,24 @@ impl Lake {
                 held_before: Mutex::default(),
                 keys: Mutex::default(),
                 rows_queries: Mutex::default(),
+                versions: tokio::sync::Mutex::default(),
+                landed: Mutex::default(),
                 #[cfg(test)]
                 stop_after: Mutex::default(),
             }),
         })
+    }
+
+    /// How far an ordered source is in a dataset's table: where its next stretch begins.
+    ///
+    /// # Errors
+    /// [`LakeError`] when the table cannot be read.
+    pub async fn position(&self, dataset: &DatasetName, source: &str) -> Result<Option<u64>, LakeError> {
+        self.table_spec(dataset)?;
+        self.settle(dataset).await?;
+        let table = self.table(dataset.as_str()).await?;
+        let mut head = table.head.lock().await;
+        table.position(&mut head, source).await
     }
 
     /// Seals or undoes what a crash left unsealed in the tables of datasets.
@@ -169,7 +198,7 @@ impl Lake {
                 }
             }
         }
-        Ok(())
+        self.settle_branches().await
     }
 
     /// Checks a batch against the dataset's contract and commits it: rows that keep it to the table, rows that break it
@@ -190,7 +219,9 @@ impl Lake {
         }
         // Others may land the same unique values meanwhile; then the batch is held against the table once more.
         for _ in 0..RACES {
-            let checked = self.check(dataset, &rows).await?;
+            // Kept until the batch is committed, see [`Checker`].
+            let mut checker = self.checker(dataset);
+            let checked = checker.check(&rows).await?;
             match self.commit_checked(by, dataset, source, vec![checked]).await {
                 Err(LakeError::Raced(_)) => {}
                 outcome => return outcome,
@@ -210,7 +241,22 @@ impl Lake {
 
     /// A check of one batch that comes in pieces.
     pub fn checker(&self, dataset: &DatasetName) -> Checker {
-        Checker { lake: self.clone(), dataset: dataset.clone(), seen: SeenRows::default() }
+        Checker {
+            lake: self.clone(),
+            dataset: dataset.clone(),
+            branch: None,
+            seen: SeenRows::default(),
+            landed: None,
+            asked: false,
+        }
+    }
+
+    /// The same on a branch: references look at the branch's tables, and what landed in the dataset does not count.
+    ///
+    /// # Errors
+    /// [`LakeError::NoSuch`] and [`LakeError::NotOnBranch`].
+    pub fn checker_on(&self, branch: &BranchName, dataset: &DatasetName) -> Result<Checker, LakeError> {
+        Ok(Checker { branch: Some(self.branch_with(branch, dataset)?), asked: true, ..self.checker(dataset) })
     }
 
     /// The fact that sealed this batch, where it landed before.
@@ -240,6 +286,15 @@ impl Lake {
     /// [`LakeError::Ledger`].
     pub fn state(&self, table: &str) -> Result<Option<TableState>, LakeError> {
         Ok(self.inner.ledger.docs().read(TABLES, table)?)
+    }
+
+    /// All tables with a sealed version as they stood at a moment, in the order of their names.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn list_as_of(&self, at: Timestamp) -> Result<Vec<TableState>, LakeError> {
+        let states: Vec<(String, TableState)> = self.inner.ledger.docs_as_of(at)?.list(TABLES, "")?;
+        Ok(states.into_iter().map(|(_, state)| state).collect())
     }
 
     /// The sealed versions of a table, oldest first.
@@ -298,20 +353,28 @@ impl Lake {
     }
 
     /// The folder of a table: datasets under their own name, the program's tables behind a `_`.
-    fn folder(&self, table: &str) -> String {
+    pub(crate) fn folder(&self, table: &str) -> String {
+        if table.contains('/') {
+            return format!("{BRANCHES_FOLDER}/{table}");
+        }
         let dataset = dataset_of(table);
         let is_dataset = self.inner.catalog.specs().datasets.keys().any(|name| name.as_str() == dataset);
         if is_dataset { table.to_owned() } else { format!("_{table}") }
     }
 
     /// The values that a reference allows, read once for each version of the dataset that holds them.
-    pub(crate) async fn key_set(&self, reference: &str) -> Result<Arc<KeySet>, LakeError> {
+    pub(crate) async fn key_set(
+        &self,
+        reference: &str,
+        branch: Option<&BranchRecord>,
+    ) -> Result<Arc<KeySet>, LakeError> {
         let (dataset, column) = reference.split_once('.').unwrap_or((reference, ""));
         let sql = format!("SELECT \"{column}\" FROM \"{dataset}\" WHERE \"{column}\" IS NOT NULL");
         let is_table = DatasetName::new(dataset).is_ok_and(|dataset| self.table_spec(&dataset).is_ok());
         let tables = if is_table { vec![dataset.to_owned()] } else { self.tables_of(&sql).await? };
         let mut versions = Vec::new();
         for table in tables {
+            let table = on_branch(branch, &table).unwrap_or(table);
             if let Some(version) = self.version(&table, AsOf::Latest).await? {
                 versions.push((table, version));
             }
@@ -319,7 +382,7 @@ impl Lake {
         if let Some((_, known)) = self.inner.keys.lock().get(reference).filter(|(read, _)| *read == versions) {
             return Ok(Arc::clone(known));
         }
-        let rows = self.query(&sql, AsOf::Latest).await?;
+        let rows = self.query_in(branch, &sql, AsOf::Latest).await?;
         let failed = |error: arrow::error::ArrowError| LakeError::contract(dataset, format!("`{reference}`: {error}"));
         let known = Arc::new(KeySet::of(rows.iter().map(|batch| batch.column(0))).map_err(failed)?);
         self.inner.keys.lock().insert(reference.to_owned(), (versions, Arc::clone(&known)));
@@ -334,9 +397,13 @@ impl Checker {
     /// [`LakeError::Contract`] when the contract cannot be followed.
     pub async fn check(&mut self, rows: &[RecordBatch]) -> Result<Checked, LakeError> {
         let rules = self.lake.rules(&self.dataset)?;
+        if !self.asked {
+            self.landed = self.lake.landed(&self.dataset).await?;
+            self.asked = true;
+        }
         let mut references = HashMap::new();
         for reference in rules.references() {
-            references.insert(reference.to_owned(), self.lake.key_set(reference).await?);
+            references.insert(reference.to_owned(), self.lake.key_set(reference, self.branch.as_ref()).await?);
         }
         let dataset = self.dataset.to_string();
         let misfit = |error: arrow::error::ArrowError| LakeError::Misfit { table: dataset, what: error.to_string() };
@@ -352,16 +419,16 @@ impl Checker {
             return self.check_unique(&rules, rows, references).await;
         }
         if rows.num_rows() < ROWS_IN_PLACE {
-            return rules.check(&rows, &references, &mut self.seen).map_err(misfit);
+            return rules.check(&rows, &references, &mut self.seen, self.landed.as_deref_mut()).map_err(misfit);
         }
-        let mut seen = std::mem::take(&mut self.seen);
+        let (mut seen, mut landed) = (std::mem::take(&mut self.seen), self.landed.take());
         let work = move || {
-            let checked = rules.check(&rows, &references, &mut seen);
-            (checked, seen)
+            let checked = rules.check(&rows, &references, &mut seen, landed.as_deref_mut());
+            (checked, seen, landed)
         };
-        let (checked, seen) =
+        let (checked, seen, landed) =
             tokio::task::spawn_blocking(work).await.map_err(|error| LakeError::Interrupted(error.to_string()))?;
-        self.seen = seen;
+        (self.seen, self.landed) = (seen, landed);
         checked.map_err(misfit)
     }
 }

@@ -21,43 +21,66 @@
 extern crate self as tenon_lake;
 
 mod added;
+mod branch;
 mod clean;
 mod commit;
+mod compact;
+mod conservation;
 mod contract;
 #[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod crash_versions;
+mod diff;
 mod digest;
 mod encode;
 mod error;
+mod files;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;
+mod hold;
 mod json;
 mod lake;
+mod landed;
 mod log;
+mod merge;
+mod moved;
+mod place;
 mod profile;
 mod projection;
 mod raw;
 mod read;
+mod records;
 mod replay;
 mod resolve;
+mod restore;
 mod store;
 mod suggest;
 mod table;
+mod tag;
 mod trial;
 mod unique;
+mod vacuum;
 mod verdicts;
 
-pub use contract::{Checked, contract_schema, quarantine_schema};
+pub use branch::BranchTable;
+pub use conservation::{Conservation, Gap, Sums};
+pub use contract::{Checked, SetAside, contract_schema, quarantine_schema};
+pub use diff::{Sample, TableDiff};
 pub use digest::rows_digest;
 pub use error::LakeError;
 pub use lake::{BatchSource, Checker, Lake, LakeOptions, WriteOutcome};
+pub use merge::{Conflict, MergeOutcome};
+pub use moved::{ColumnFigures, ColumnMove};
 pub use profile::{ColumnProfile, Profile};
 pub use projection::{TableCommit, TableState, projection};
 pub use raw::raw_of;
+pub use records::{BranchRecord, HoldRecord, TagRecord};
 pub use resolve::{Released, Selection};
 pub use suggest::suggest;
 pub use trial::Trial;
+pub use vacuum::{Kept, TableVacuum, VacuumPlan};
 
 /// The name of the table with the rows that broke a dataset's contract.
 pub fn quarantine_of(dataset: &str) -> String {
@@ -72,3 +95,11 @@ const RAW: &str = "__raw";
 fn dataset_of(table: &str) -> &str {
     table.strip_suffix(QUARANTINE).or_else(|| table.strip_suffix(RAW)).unwrap_or(table)
 }
+
+/// The name of a dataset's table on a branch. No name that people give has a slash.
+pub(crate) fn branch_table(branch: &str, table: &str) -> String {
+    format!("{branch}/{table}")
+}
+
+/// The folder of the branches' tables.
+pub(crate) const BRANCHES_FOLDER: &str = "_branches";

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tenon_core::fact::{DatasetCommitted, NewFact, Payload};
+use tenon_core::fact::DatasetCommitted;
 use tenon_core::id::OperationId;
-use tenon_core::{PodName, Principal, Timestamp};
+use tenon_core::{Payload, PodName, Principal, Timestamp};
 
 /// What a commit carries for the one who finds it unsealed: enough to append the fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,19 +40,23 @@ pub(crate) struct Seal {
     pub fact: Sealing,
 }
 
-/// The payload of such a fact.
+/// The payload that seals a commit, or who decides about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Sealing {
-    Batch(Box<DatasetCommitted>),
+    /// A batch of rows landed.
+    Committed(Box<DatasetCommitted>),
+    /// Something else happened to the table.
     Other { kind: String, version: u32, body: Value },
+    /// The commit is one of several that become true together: the last of them, in this table, carries the fact.
+    Part { decided_by: String },
 }
 
 impl Sealing {
-    /// A payload that is no batch's.
-    pub(crate) fn of<P: Payload>(payload: &P) -> Result<Self, serde_json::Error> {
-        let body = serde_json::to_value(payload)?;
-        Ok(Self::Other { kind: P::KIND.to_owned(), version: P::VERSION, body })
+    pub(crate) fn of<P: Payload>(payload: &P) -> Self {
+        // Payloads hold names, numbers and texts, which are always JSON.
+        let body = serde_json::to_value(payload).unwrap_or_default();
+        Self::Other { kind: P::KIND.to_owned(), version: P::VERSION, body }
     }
 
     /// The same, where a commit that follows made this version of the quarantine.
@@ -61,19 +65,6 @@ impl Sealing {
             body.insert("quarantine_version".to_owned(), version.into());
         }
         self
-    }
-}
-
-impl Seal {
-    /// The fact, sealing an operation.
-    pub(crate) fn new_fact(self, operation: OperationId) -> Result<NewFact, serde_json::Error> {
-        let fact = match self.fact {
-            Sealing::Batch(fact) => NewFact::new(self.by, self.pod, &*fact)?,
-            Sealing::Other { kind, version, body } => {
-                NewFact { kind, version, by: self.by, pod: self.pod, operation: None, body }
-            }
-        };
-        Ok(fact.sealing(operation))
     }
 }
 
@@ -105,18 +96,36 @@ pub(crate) fn metadata(id: &str, table: &str, schema: &Schema, at: Timestamp) ->
 }
 
 pub(crate) fn add(file: &DataFile, at: Timestamp) -> Value {
-    json!({"add": {
+    let mut add = json!({"add": {
         "path": file.path,
         "partitionValues": {},
         "size": file.bytes,
         "modificationTime": at.as_millis(),
         "dataChange": true,
-        "stats": file.stats,
-    }})
+    }});
+    // A file of another program may come without.
+    if !file.stats.is_empty() {
+        add["add"]["stats"] = json!(file.stats);
+    }
+    add
 }
 
 pub(crate) fn remove(path: &str, at: Timestamp) -> Value {
     json!({"remove": {"path": path, "deletionTimestamp": at.as_millis(), "dataChange": true}})
+}
+
+/// Marks an `add` or `remove` as one that only moves rows from file to file.
+pub(crate) fn changes_no_rows(action: &mut Value) {
+    for kind in ["add", "remove"] {
+        if let Some(action) = action.get_mut(kind) {
+            action["dataChange"] = Value::Bool(false);
+        }
+    }
+}
+
+/// How far a source is: its next place is `next`.
+pub(crate) fn txn(source: &str, next: u64, at: Timestamp) -> Value {
+    json!({"txn": {"appId": source, "version": next, "lastUpdated": at.as_millis()}})
 }
 
 pub(crate) fn commit_info(at: Timestamp, operation: &str, note: &Note) -> Value {
@@ -144,13 +153,23 @@ pub(crate) struct Entry {
     pub note: Option<Note>,
     /// The files that it added.
     pub added: Vec<String>,
+    /// The files that it removed.
+    pub removed: Vec<String>,
+    /// Whether it only puts the same rows into other files.
+    pub rearranges: bool,
     /// Whether it changes the schema or the protocol.
     pub changes_table: bool,
+    /// How far sources are with it.
+    pub positions: BTreeMap<String, u64>,
+    /// Rows of the files that it added, as their statistics say; none where one has no statistics.
+    pub rows: Option<u64>,
+    /// Whether it removed a file.
+    pub removes: bool,
 }
 
 impl Entry {
     pub(crate) fn parse(bytes: &[u8]) -> Self {
-        let mut entry = Self::default();
+        let mut entry = Self { rows: Some(0), ..Self::default() };
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let Ok(action) = serde_json::from_slice::<BTreeMap<String, Value>>(line) else { continue };
             for (kind, action) in &action {
@@ -159,7 +178,23 @@ impl Entry {
                         let note = action.get("userMetadata").and_then(Value::as_str);
                         entry.note = note.and_then(|note| serde_json::from_str(note).ok());
                     }
-                    "add" => entry.added.extend(action.get("path").and_then(Value::as_str).map(str::to_owned)),
+                    "add" => {
+                        entry.added.extend(action.get("path").and_then(Value::as_str).map(str::to_owned));
+                        entry.rearranges |= action.get("dataChange") == Some(&Value::Bool(false));
+                        entry.rows = entry.rows.zip(rows_of(action)).map(|(sum, rows)| sum + rows);
+                    }
+                    "remove" => {
+                        entry.removes = true;
+                        entry.removed.extend(action.get("path").and_then(Value::as_str).map(str::to_owned));
+                    }
+                    "txn" => {
+                        let (source, next) = (action.get("appId"), action.get("version"));
+                        if let (Some(source), Some(next)) =
+                            (source.and_then(Value::as_str), next.and_then(Value::as_u64))
+                        {
+                            entry.positions.insert(source.to_owned(), next);
+                        }
+                    }
                     "metaData" | "protocol" => entry.changes_table = true,
                     _ => {}
                 }
@@ -167,6 +202,12 @@ impl Entry {
         }
         entry
     }
+}
+
+/// The rows of a file that an action adds.
+fn rows_of(add: &Value) -> Option<u64> {
+    let stats: Value = serde_json::from_str(add.get("stats")?.as_str()?).ok()?;
+    stats.get("numRecords")?.as_u64()
 }
 
 fn struct_type(fields: &Fields) -> Result<Value, String> {
@@ -245,11 +286,13 @@ mod tests {
         let note = Note { operation: OperationId::derive(&["x"]), seal: None, then: None };
         let file = DataFile { path: "part-1.parquet".into(), bytes: 7, stats: "{\"numRecords\":1}".into() };
         let at = Timestamp::from_micros(1_000_000);
-        let bytes = entry(&[protocol(), add(&file, at), commit_info(at, "WRITE", &note)]);
+        let position = txn("kafka:flights/3", 17, at);
+        let bytes = entry(&[protocol(), add(&file, at), position, commit_info(at, "WRITE", &note)]);
         let read = Entry::parse(&bytes);
         assert_eq!(read.note, Some(note));
         assert_eq!(read.added, ["part-1.parquet"]);
-        assert!(read.changes_table);
+        assert!(read.changes_table && !read.removes);
+        assert_eq!((read.positions.get("kafka:flights/3"), read.rows), (Some(&17), Some(1)));
         let foreign = Entry::parse(b"{\"commitInfo\":{\"operation\":\"OPTIMIZE\"}}\n{\"add\":{\"path\":\"b\"}}");
         assert!(foreign.note.is_none() && !foreign.changes_table);
     }

@@ -71,22 +71,22 @@ fn word(kind: &DataType) -> String {
     text.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
-/// The pieces of a batch as the table `held` takes them, consecutive pieces of the same columns together.
+/// The pieces of a batch, each with the number of its first row, as the table `held` takes them; consecutive pieces of the
+/// same columns together.
 ///
 /// # Errors
 /// Arrow's, when a batch is larger than its types can say.
 pub(crate) fn raw_rows(
     held: Option<&SchemaRef>,
-    pieces: &[RecordBatch],
+    pieces: &[(u64, RecordBatch)],
     source: &BatchSource,
     at: Timestamp,
 ) -> Result<Vec<Vec<RecordBatch>>, ArrowError> {
     let mut names = Names::of(held);
-    let (mut first, digest) = (0, source.digest.to_string());
+    let digest = source.digest.to_string();
     let mut groups: Vec<Vec<RecordBatch>> = Vec::new();
-    for piece in pieces.iter().filter(|piece| piece.num_rows() > 0) {
-        let piece_rows = raw_piece(&mut names, piece, first, (&source.name, &digest), at)?;
-        first += piece.num_rows() as i64;
+    for (first, piece) in pieces.iter().filter(|(_, piece)| piece.num_rows() > 0) {
+        let piece_rows = raw_piece(&mut names, piece, *first as i64, (&source.name, &digest), at)?;
         match groups.last_mut().filter(|last| last.iter().all(|rows| rows.schema_ref() == piece_rows.schema_ref())) {
             Some(last) => last.push(piece_rows),
             None => groups.push(vec![piece_rows]),
@@ -195,7 +195,8 @@ mod tests {
 
     fn raw(held: Option<&SchemaRef>, pieces: &[RecordBatch]) -> Vec<Vec<RecordBatch>> {
         let source = BatchSource { name: "s".to_owned(), digest: Digest::of("s") };
-        raw_rows(held, pieces, &source, Timestamp::from_micros(7)).unwrap()
+        let pieces: Vec<(u64, RecordBatch)> = pieces.iter().map(|piece| (0, piece.clone())).collect();
+        raw_rows(held, &pieces, &source, Timestamp::from_micros(7)).unwrap()
     }
 
     fn names(rows: &RecordBatch) -> Vec<&str> {

@@ -12,12 +12,12 @@ use datafusion::common::TableReference;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
-use tenon_core::{AsOf, DatasetName};
-use tenon_query::{QueryError, RowsQuery, empty_table, fresh, register_view};
+use tenon_core::{AsOf, BranchName, DatasetName};
+use tenon_query::{QueryError, RowsQuery, Stated, StatedTable, empty_table, fresh, register_view};
 
 use crate::contract::contract_schema;
 use crate::encode::properties;
-use crate::{Lake, LakeError, QUARANTINE, RAW, quarantine_schema};
+use crate::{BranchRecord, Lake, LakeError, QUARANTINE, RAW, branch_table, quarantine_schema};
 
 /// Prepared queries over handed-in rows beyond this number are forgotten and planned anew.
 const PREPARED: usize = 512;
@@ -28,18 +28,41 @@ struct Reads {
     tables: BTreeSet<String>,
     /// Views before those that are made of them.
     views: Vec<(String, String)>,
+    /// Tables and views as of a state that the query says of each.
+    stated: Vec<StatedTable>,
+    /// The tables that those read.
+    stated_tables: BTreeSet<String>,
 }
 
 impl Lake {
-    /// SQL over all datasets, their quarantines (`flights__quarantine`) and the program's tables, as of a moment or
-    /// version. A table that had no commit by then is empty.
+    /// SQL over all datasets, their quarantines (`flights__quarantine`) and the program's tables, as of a moment, a
+    /// version or a tag. A table that had no commit by then is empty. A state that the query itself says of a table
+    /// (`flights FOR VERSION AS OF 7`) goes before `as_of`.
     ///
     /// # Errors
     /// [`LakeError::Query`] says what is wrong with the query; [`LakeError::VersionOfMany`] and [`LakeError::NoVersion`].
     pub async fn query(&self, sql: &str, as_of: AsOf) -> Result<Vec<RecordBatch>, LakeError> {
-        let reads = self.reads(sql)?;
-        let session = self.session_at(&reads, as_of).await?;
-        Ok(tenon_query::run(&session, sql).await?)
+        self.query_in(None, sql, as_of).await
+    }
+
+    /// The same on a branch: its tables stand in for the datasets that they began with.
+    ///
+    /// # Errors
+    /// [`LakeError::NoSuch`]; otherwise as [`Lake::query`].
+    pub async fn query_on(&self, branch: &BranchName, sql: &str, as_of: AsOf) -> Result<Vec<RecordBatch>, LakeError> {
+        let branch = self.branch(branch)?;
+        self.query_in(Some(&branch), sql, as_of).await
+    }
+
+    pub(crate) async fn query_in(
+        &self,
+        branch: Option<&BranchRecord>,
+        sql: &str,
+        as_of: AsOf,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let (sql, reads) = self.reads(sql)?;
+        let session = self.session_at(&reads, branch, as_of).await?;
+        Ok(tenon_query::run(&session, &sql).await?)
     }
 
     /// The same at exact versions of the tables that are named (what a training set pinned); others are not visible.
@@ -48,7 +71,10 @@ impl Lake {
     /// # Errors
     /// As [`Lake::query`].
     pub async fn query_at(&self, sql: &str, tables: &[(String, u64)]) -> Result<Vec<RecordBatch>, LakeError> {
-        let reads = self.reads(sql)?;
+        let (sql, reads) = self.reads(sql)?;
+        if let Some(stated) = reads.stated.first() {
+            return Err(LakeError::StatedPin(stated.table.clone()));
+        }
         let pinned: BTreeMap<&str, u64> = tables.iter().map(|(table, version)| (table.as_str(), *version)).collect();
         let session = fresh(&self.inner.session);
         for table in &reads.tables {
@@ -58,21 +84,22 @@ impl Lake {
             register(&session, table, provider)?;
         }
         register_views(&session, &reads).await?;
-        Ok(tenon_query::run_repeatable(&session, sql).await?)
+        Ok(tenon_query::run_repeatable(&session, &sql).await?)
     }
 
-    /// A query over the newest versions of tables and some rows beside them, under a name of their own.
+    /// A query over the newest versions of tables, or of a branch's, and some rows beside them, under a name of their own.
     pub(crate) async fn query_beside(
         &self,
+        branch: Option<&BranchRecord>,
         sql: &str,
         name: &str,
         rows: RecordBatch,
     ) -> Result<Vec<RecordBatch>, LakeError> {
-        let mut reads = self.reads(sql)?;
+        let (sql, mut reads) = self.reads(sql)?;
         reads.tables.remove(name);
-        let session = self.session_at(&reads, AsOf::Latest).await?;
+        let session = self.session_at(&reads, branch, AsOf::Latest).await?;
         register(&session, name, tenon_query::memory_table(rows.schema(), vec![rows])?)?;
-        Ok(tenon_query::run(&session, sql).await?)
+        Ok(tenon_query::run(&session, &sql).await?)
     }
 
     /// The tables that a query reads, views resolved down to them, in alphabetical order.
@@ -81,7 +108,8 @@ impl Lake {
     /// As [`Lake::query`].
     #[expect(clippy::unused_async, reason = "a catalog behind the network will be asked here")]
     pub async fn tables_of(&self, sql: &str) -> Result<Vec<String>, LakeError> {
-        Ok(self.reads(sql)?.tables.into_iter().collect())
+        let (_, reads) = self.reads(sql)?;
+        Ok(reads.tables.into_iter().chain(reads.stated_tables).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// A query over given rows that stand in for one dataset; nothing else is visible. For streaming a feature view's
@@ -130,13 +158,13 @@ impl Lake {
     /// [`LakeError::Query`] when there is no such table.
     pub async fn schema(&self, dataset: &str) -> Result<SchemaRef, LakeError> {
         let sql = format!("SELECT * FROM \"{dataset}\"");
-        let reads = self.reads(&sql)?;
+        let (sql, reads) = self.reads(&sql)?;
         if reads.views.is_empty()
             && let Some(schema) = self.declared_schema(dataset)
         {
             return Ok(schema);
         }
-        let session = self.session_at(&reads, AsOf::Latest).await?;
+        let session = self.session_at(&reads, None, AsOf::Latest).await?;
         Ok(tenon_query::schema(&session, &sql).await?)
     }
 
@@ -161,6 +189,7 @@ impl Lake {
                 let by_then = history.partition_point(|commit| commit.at <= moment);
                 Ok(history[..by_then].last().map(|commit| commit.version))
             }
+            AsOf::Tag(tag) => self.tagged_version(&tag, table),
         }
     }
 
@@ -179,8 +208,8 @@ impl Lake {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Export { path: to.to_owned(), source };
         let sql = format!("SELECT * FROM \"{table}\"");
-        let reads = self.reads(&sql)?;
-        let session = self.session_at(&reads, as_of).await?;
+        let (sql, reads) = self.reads(&sql)?;
+        let session = self.session_at(&reads, None, as_of).await?;
         let mut rows = tenon_query::stream(&session, &sql).await?;
         let mut part = to.as_os_str().to_owned();
         part.push(".part");
@@ -208,16 +237,37 @@ impl Lake {
         written
     }
 
-    /// What a query reads, with views opened up.
-    fn reads(&self, sql: &str) -> Result<Reads, LakeError> {
+    /// A query without what it says of states, and what it reads, with views opened up.
+    fn reads(&self, sql: &str) -> Result<(String, Reads), LakeError> {
         let mut reads = Reads::default();
-        self.add_reads(sql, &mut Vec::new(), &mut reads)?;
-        Ok(reads)
+        let Stated { sql, tables } = tenon_query::stated(sql)?;
+        for stated in &tables {
+            let whole = format!("SELECT * FROM \"{}\"", stated.table.replace('"', "\"\""));
+            let mut of = Reads::default();
+            self.add_reads(&whole, &[], &mut Vec::new(), &mut of)?;
+            reads.stated_tables.append(&mut of.tables);
+        }
+        self.add_reads(&sql, &tables, &mut Vec::new(), &mut reads)?;
+        reads.stated = tables;
+        Ok((sql, reads))
     }
 
-    fn add_reads(&self, sql: &str, within: &mut Vec<String>, reads: &mut Reads) -> Result<(), LakeError> {
+    fn add_reads(
+        &self,
+        sql: &str,
+        stated: &[StatedTable],
+        within: &mut Vec<String>,
+        reads: &mut Reads,
+    ) -> Result<(), LakeError> {
         let specs = self.inner.catalog.specs();
         for table in tenon_query::tables(&self.inner.session, sql)? {
+            if stated.iter().any(|stated| stated.name == table) {
+                continue;
+            }
+            // Tables of branches are not reached by their names.
+            if table.contains(['/', '@']) {
+                return Err(QueryError::no_table(table, self.names()?).into());
+            }
             let dataset = DatasetName::new(table.as_str()).ok();
             let dataset = dataset.and_then(|name| specs.datasets.get(&name));
             let Some(view) = dataset.and_then(|dataset| dataset.spec.source.sql.as_deref()) else {
@@ -230,7 +280,7 @@ impl Lake {
                 return Err(LakeError::ViewCycle(within.split_off(start)));
             }
             if !reads.views.iter().any(|(known, _)| *known == table) {
-                self.add_reads(view, within, reads)?;
+                self.add_reads(view, &[], within, reads)?;
                 reads.views.push((table, view.to_owned()));
             }
             within.pop();
@@ -238,14 +288,37 @@ impl Lake {
         Ok(())
     }
 
-    async fn session_at(&self, reads: &Reads, as_of: AsOf) -> Result<SessionContext, LakeError> {
+    async fn session_at(
+        &self,
+        reads: &Reads,
+        branch: Option<&BranchRecord>,
+        as_of: AsOf,
+    ) -> Result<SessionContext, LakeError> {
+        let session = self.plain_session_at(reads, branch, as_of).await?;
+        for StatedTable { name, table, as_of } in &reads.stated {
+            let (_, whole) = self.reads(&format!("SELECT * FROM \"{}\"", table.replace('"', "\"\"")))?;
+            let then = self.plain_session_at(&whole, branch, as_of.clone()).await?;
+            let provider = then.table_provider(TableReference::bare(table.as_str())).await;
+            register(&session, name, provider.map_err(QueryError::from)?)?;
+        }
+        Ok(session)
+    }
+
+    /// A session with the tables and views that no state is said of.
+    async fn plain_session_at(
+        &self,
+        reads: &Reads,
+        branch: Option<&BranchRecord>,
+        as_of: AsOf,
+    ) -> Result<SessionContext, LakeError> {
         if matches!(as_of, AsOf::Version(_)) && reads.tables.len() > 1 {
             return Err(LakeError::VersionOfMany(reads.tables.iter().cloned().collect()));
         }
         let session = fresh(&self.inner.session);
         for table in &reads.tables {
-            let version = self.version(table, as_of).await?;
-            let provider = self.provider(&session, table, version).await?;
+            let holds = on_branch(branch, table).unwrap_or_else(|| table.clone());
+            let version = self.version(&holds, as_of.clone()).await?;
+            let provider = self.provider(&session, &holds, version).await?;
             register(&session, table, provider)?;
         }
         register_views(&session, reads).await?;
@@ -253,7 +326,7 @@ impl Lake {
     }
 
     /// A table at a version; without rows where it has none yet.
-    async fn provider(
+    pub(crate) async fn provider(
         &self,
         session: &SessionContext,
         table: &str,
@@ -274,6 +347,9 @@ impl Lake {
         if newest.is_none_or(|newest| version > newest) {
             return Err(LakeError::NoVersion { table: table.to_owned(), version, newest });
         }
+        if let Some(vacuumed) = self.vacuumed(table, version)? {
+            return Err(vacuumed);
+        }
         let snapshot = handle.at(version).await?;
         let state = Arc::new(session.state());
         snapshot.update_datafusion_session(state.as_ref()).map_err(|error| LakeError::read(table, error))?;
@@ -283,6 +359,7 @@ impl Lake {
     /// The schema that a dataset's contract, or that of its quarantine, declares.
     fn declared_schema(&self, table: &str) -> Option<SchemaRef> {
         let specs = self.inner.catalog.specs();
+        let table = table.rsplit('/').next().unwrap_or(table);
         let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
         let spec = &specs.datasets.get(&DatasetName::new(dataset).ok()?)?.spec;
         if spec.source.sql.is_some() {
@@ -304,6 +381,14 @@ impl Lake {
         names.extend(self.list()?.into_iter().map(|state| state.newest.table));
         Ok(names.into_iter().collect())
     }
+}
+
+/// The branch's own table that stands in for one that a query names.
+pub(crate) fn on_branch(branch: Option<&BranchRecord>, table: &str) -> Option<String> {
+    let branch = branch?;
+    let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
+    let is_there = branch.branch.tables.iter().any(|begun| begun.dataset.as_str() == dataset);
+    is_there.then(|| branch_table(branch.branch.branch.as_str(), table))
 }
 
 fn register(session: &SessionContext, table: &str, provider: Arc<dyn TableProvider>) -> Result<(), QueryError> {

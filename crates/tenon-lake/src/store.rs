@@ -11,7 +11,9 @@ use std::sync::Arc;
 use deltalake::kernel::transaction::TransactionError;
 use deltalake::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, logstore_for};
 use deltalake::{ObjectStoreError, Path as StorePath};
+use futures::TryStreamExt as _;
 use object_store::ObjectStoreExt as _;
+use tenon_core::Timestamp;
 use tenon_core::id::OperationId;
 use url::Url;
 
@@ -61,6 +63,62 @@ impl Store {
                 put.map(drop).map_err(|error| LakeError::written(&self.table, error))
             }
         }
+    }
+
+    /// Gives a data file of another table of this lake a name in this table, without copying it: on local disk a second
+    /// name for the same file, in an object store its own copy. Durable once the entry that names it is.
+    pub(crate) async fn link_data(&self, from: &Self, name: &str) -> Result<(), LakeError> {
+        if let (Some(folder), Some(other)) = (&self.local, &from.local) {
+            let (folder, source, to) = (folder.clone(), other.join(name), folder.join(name));
+            let link = move || {
+                fs::create_dir_all(folder)?;
+                match fs::hard_link(source, to) {
+                    // Files are named by the operation that wrote them, so that it is the same file.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                    done => done,
+                }
+            };
+            return self.blocking(self.url.path().into(), link).await;
+        }
+        self.put_data(name, from.data(name).await?.to_vec()).await
+    }
+
+    /// The data files in the table's folder, whether a log names them or not: name, bytes, and when each was written, by
+    /// the clock of where it is stored.
+    pub(crate) async fn list_data(&self) -> Result<Vec<(String, u64, Timestamp)>, LakeError> {
+        let store = self.log.object_store(None);
+        let listed =
+            store.list_with_delimiter(None).await.map_err(|error| LakeError::read(&self.table, error.into()))?;
+        let files = listed.objects.into_iter().map(|file| {
+            let written = Timestamp::from_micros(file.last_modified.timestamp_micros());
+            (file.location.to_string(), file.size, written)
+        });
+        Ok(files.filter(|(name, ..)| name.ends_with(".parquet")).collect())
+    }
+
+    /// The names of the folders in this one.
+    pub(crate) async fn folders(&self) -> Result<Vec<String>, LakeError> {
+        let listed = self.log.object_store(None).list_with_delimiter(None).await;
+        let listed = listed.map_err(|error| LakeError::read(&self.table, error.into()))?;
+        Ok(listed.common_prefixes.into_iter().filter_map(|path| path.filename().map(str::to_owned)).collect())
+    }
+
+    /// Removes the table with all that is in its folder; that it is gone already is fine.
+    pub(crate) async fn delete_table(&self) -> Result<(), LakeError> {
+        if let Some(folder) = self.local.clone() {
+            let remove = move || match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            };
+            return self.blocking(self.url.path().into(), remove).await;
+        }
+        let store = self.log.object_store(None);
+        let files: Vec<_> =
+            store.list(None).try_collect().await.map_err(|error| LakeError::written(&self.table, error))?;
+        for file in files {
+            self.delete_data(file.location.as_ref()).await?;
+        }
+        Ok(())
     }
 
     /// A data file's bytes.

@@ -40,9 +40,11 @@ pub(crate) struct Head {
     /// The schema, once there is a commit.
     pub schema: Option<SchemaRef>,
     /// The table's id.
-    id: String,
+    pub id: String,
     /// Commits that no fact is known to seal, by operation.
     pub unsealed: HashMap<OperationId, Unsealed>,
+    /// How far ordered sources are in the table, by their names; those that were asked for.
+    positions: HashMap<String, Option<u64>>,
 }
 
 /// A commit that no fact is known to seal.
@@ -60,6 +62,22 @@ pub(crate) struct Change {
     pub removed: Vec<String>,
     /// The schema from this commit on; the same as before where none.
     pub schema: Option<SchemaRef>,
+    /// What for.
+    pub purpose: Purpose,
+    /// How far ordered sources are with this commit, by their names.
+    pub positions: Vec<(String, u64)>,
+}
+
+/// What a commit is for, which its log entry says.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Rows come or go.
+    #[default]
+    Rows,
+    /// An earlier version comes back.
+    Restore,
+    /// The same rows, in other files.
+    Compact,
 }
 
 impl Table {
@@ -99,14 +117,19 @@ impl Table {
     /// Appends a commit and returns its version; `note` is given that version. The commit is durable and, until
     /// [`Head::unsealed`] is told otherwise, unsealed.
     pub(crate) async fn commit(
-        self: &Arc<Self>,
+        &self,
         head: &mut Head,
         change: Change,
         at: Timestamp,
         note: impl Fn(u64) -> Note,
     ) -> Result<u64, LakeError> {
         let misfit = |what| LakeError::Misfit { table: self.name.clone(), what };
-        let operation = if change.removed.is_empty() { "WRITE" } else { "DELETE" };
+        let operation = match change.purpose {
+            Purpose::Rows if change.removed.is_empty() => "WRITE",
+            Purpose::Rows => "DELETE",
+            Purpose::Restore => "RESTORE",
+            Purpose::Compact => "OPTIMIZE",
+        };
         loop {
             let version = head.version.map_or(0, |version| version + 1);
             let note = note(version);
@@ -118,8 +141,12 @@ impl Table {
             if let Some(schema) = &change.schema {
                 actions.push(log::metadata(&head.id, &self.name, schema, at).map_err(misfit)?);
             }
+            actions.extend(change.positions.iter().map(|(source, next)| log::txn(source, *next, at)));
             actions.extend(change.removed.iter().map(|path| log::remove(path, at)));
             actions.extend(change.added.iter().map(|file| log::add(file, at)));
+            if change.purpose == Purpose::Compact {
+                actions.iter_mut().for_each(log::changes_no_rows);
+            }
             if self.store.put_entry(version, log::entry(&actions), note.operation).await? {
                 let added = change.added.iter().map(|file| file.path.clone()).collect();
                 head.version = Some(version);
@@ -127,7 +154,8 @@ impl Table {
                 if let Some(schema) = change.schema {
                     head.schema = Some(schema);
                 }
-                self.checkpoint(version);
+                head.positions.extend(change.positions.into_iter().map(|(source, next)| (source, Some(next))));
+                self.checkpoint(version).await;
                 return Ok(version);
             }
             // Another process was faster. Appending after it is fine unless it changed what the table is.
@@ -136,27 +164,44 @@ impl Table {
                 return Err(LakeError::ChangedElsewhere { table: self.name.clone(), version });
             }
             head.version = Some(version);
+            // Whoever reads the same source into this table has been here: what was built on the old position is void.
+            if let Some((source, _)) = change.positions.iter().find(|(source, _)| entry.positions.contains_key(source))
+            {
+                head.positions.clear();
+                return Err(LakeError::moved(&self.name, source));
+            }
         }
     }
 
-    /// Writes a table checkpoint when it is time, beside whatever comes next: it only makes reading faster, so that nobody
-    /// waits for it and a failure is worth no more than a warning. One that is cut off leaves nothing that a reader sees.
-    fn checkpoint(self: &Arc<Self>, version: u64) {
+    /// How far an ordered source is in the table, as the newest `txn` action of its name says.
+    pub(crate) async fn position(&self, head: &mut Head, source: &str) -> Result<Option<u64>, LakeError> {
+        let Some(version) = head.version else { return Ok(None) };
+        if let Some(known) = head.positions.get(source) {
+            return Ok(*known);
+        }
+        let failed = |error| LakeError::read(&self.name, error);
+        let table = self.at(version).await?;
+        let snapshot = table.snapshot().map_err(failed)?.snapshot();
+        let position = snapshot.transaction_version(self.store.log().as_ref(), source).await.map_err(failed)?;
+        let position = position.and_then(|position| u64::try_from(position).ok());
+        head.positions.insert(source.to_owned(), position);
+        Ok(position)
+    }
+
+    /// Writes a table checkpoint when it is time. It only makes reading faster, so that a failure is worth no more than a
+    /// warning, and one that is cut off leaves nothing that a reader sees. Its commit waits for it: a program that ends
+    /// after its last commit must not leave it half-way.
+    async fn checkpoint(&self, version: u64) {
         if !(version + 1).is_multiple_of(CHECKPOINT_INTERVAL) {
             return;
         }
-        let table = Arc::clone(self);
-        tokio::spawn(async move {
-            let written = match table.at(version).await {
-                Ok(snapshot) => {
-                    checkpoints::create_checkpoint(&snapshot, None).await.map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(error) = written {
-                tracing::warn!(table = table.name, version, error, "no table checkpoint was written");
-            }
-        });
+        let written = match self.at(version).await {
+            Ok(snapshot) => checkpoints::create_checkpoint(&snapshot, None).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = written {
+            tracing::warn!(table = self.name, version, error, "no table checkpoint was written");
+        }
     }
 
     /// The data files that make up a version.

@@ -112,6 +112,9 @@ pub enum ModelError {
     /// The ledger failed.
     #[error("the ledger could not be used")]
     Ledger(#[from] LedgerError),
+    /// The policies could not be asked.
+    #[error("the policies could not be asked")]
+    Policy(#[from] tenon_policy::PolicyError),
     /// A fact is not what its kind says.
     #[error("a fact on the ledger cannot be read")]
     Payload(#[from] PayloadError),

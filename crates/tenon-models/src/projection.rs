@@ -37,6 +37,19 @@ pub struct VersionRecord {
     pub judged: Option<VersionJudged>,
 }
 
+impl VersionRecord {
+    /// Whether it was judged, and no gate failed that was not waived.
+    pub fn is_approved(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| judged.approved)
+    }
+
+    /// Whether it passed every gate of a kind, and there is one; a waived gate was not passed.
+    pub fn passed(&self, gate: &str) -> bool {
+        let mut of_kind = self.gates.iter().filter(|decided| decided.gate == gate).peekable();
+        of_kind.peek().is_some() && of_kind.all(|decided| decided.verdict == Verdict::Passed)
+    }
+}
+
 /// All that is on record of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {

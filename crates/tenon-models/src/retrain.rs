@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use tenon_core::fact::{DriftDetected, RunStarted};
 use tenon_core::id::OperationId;
-use tenon_core::spec::Autonomy;
+use tenon_core::spec::{Autonomy, ResourceKind};
 use tenon_core::{Payload, Principal};
 use tenon_ledger::{StoredFact, Subscriber};
+use tenon_policy::{Action, Guard, Request, Target};
 
 use crate::models::{Models, resource};
 use crate::train::INTERRUPTED;
@@ -14,16 +15,17 @@ use crate::{ModelError, TrainRequest, projection};
 /// How often a training for one incident is started before people must look.
 const ATTEMPTS: u32 = 3;
 
-/// Trains a new version when drift asks for one, where the model's pod lets retraining start by itself. One incident
-/// gives one version, however often it is told.
+/// Trains a new version when drift asks for one, where the model's pod lets retraining start by itself and the policies
+/// permit it. One incident gives one version, however often it is told.
 pub struct RetrainOnDrift {
     models: Models,
+    guard: Guard,
 }
 
 impl RetrainOnDrift {
-    /// A subscriber that trains with `models`.
-    pub fn new(models: Models) -> Self {
-        Self { models }
+    /// A subscriber that trains with `models` what `guard` lets it.
+    pub fn new(models: Models, guard: Guard) -> Self {
+        Self { models, guard }
     }
 
     /// Each attempt is an operation that starts at most once: one that ended badly, or that a crash left open, is
@@ -38,6 +40,10 @@ impl RetrainOnDrift {
             return Ok(());
         }
         let by = Principal::service("retrain");
+        let target = Target::resource(ResourceKind::Model, drift.model.as_str());
+        if !self.guard.check(&Request::new(by.clone(), Action::ModelTrain, target)).await?.allowed {
+            return Ok(());
+        }
         for attempt in 1..=ATTEMPTS {
             let operation = OperationId::derive(&["retrain", &drift.incident.to_string(), &attempt.to_string()]);
             let Some(sealed) = inner.ledger.sealed(RunStarted::KIND, operation)? else {

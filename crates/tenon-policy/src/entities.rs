@@ -12,7 +12,7 @@ use crate::policies::Policies;
 use crate::request::{Declared, Target};
 
 /// The parts of the program that act by themselves. Nobody holds a token for one.
-pub(crate) const BUILT_IN: [&str; 4] = ["monitor", "replay", "retrain", "rollout"];
+pub(crate) const BUILT_IN: [&str; 5] = ["compact", "monitor", "replay", "retrain", "rollout"];
 
 /// Makes entities of what is applied.
 pub(crate) struct Maker<'a> {

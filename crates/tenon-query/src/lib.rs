@@ -3,6 +3,7 @@
 //! [`session`] makes a session with bounded memory; [`run`] answers one query in it; [`Expression`] and [`RowsQuery`]
 //! are compiled once and evaluated over many batches.
 
+mod as_of;
 mod error;
 mod expression;
 mod plan;
@@ -11,6 +12,7 @@ mod rows_query;
 mod session;
 mod spill;
 
+pub use as_of::{Stated, StatedTable, stated};
 pub use error::QueryError;
 pub use expression::Expression;
 pub use plan::{empty_table, memory_table, plain_texts, register_view, run, run_repeatable, schema, stream, tables};

@@ -119,7 +119,7 @@ impl Engines {
         let versions = self.models.versions(model).map_err(ServeError::Models)?;
         Ok(versions
             .iter()
-            .filter(|record| is_approved(record))
+            .filter(|record| record.is_approved())
             .map(|record| record.registered.version.version)
             .collect())
     }
@@ -143,8 +143,4 @@ impl Engines {
         let unknown = || InferError::UnknownVersion { model: model.clone(), version };
         Ok(ModelVersionRef { model: model.clone(), version: picked.ok_or_else(unknown)? })
     }
-}
-
-pub(crate) fn is_approved(record: &VersionRecord) -> bool {
-    record.judged.as_ref().is_some_and(|judged| judged.approved)
 }

@@ -182,6 +182,9 @@ pub enum ServeError {
     /// The ledger could not be read or written.
     #[error("the ledger could not be reached")]
     Ledger(#[source] tenon_ledger::LedgerError),
+    /// The policies could not be asked.
+    #[error("the policies could not be asked")]
+    Policy(#[source] tenon_policy::PolicyError),
     /// Rows could not be laid out as a table.
     #[error("rows could not be laid out as a table")]
     Arrow(#[source] arrow::error::ArrowError),

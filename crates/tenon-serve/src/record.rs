@@ -183,18 +183,13 @@ fn array<T>(out: &mut String, values: &[T], write: impl Fn(&mut String, &T)) {
     out.push_str(if values.is_empty() { "[]" } else { "]" });
 }
 
-/// A number as ECMAScript writes it, which RFC 8785 asks for; what JSON lacks is null. In the range where ECMAScript
-/// uses no exponent, its digits are the shortest that read back, as Rust's own.
+/// A number as ECMAScript writes it, which RFC 8785 asks for; what JSON lacks is null. Rust's own digits will not do: where
+/// two shortest forms are equally near, as for 1 + 2⁻¹⁷, ECMAScript takes the even one.
 fn number(out: &mut String, value: f64) {
-    let size = value.abs();
-    if !value.is_finite() {
-        out.push_str("null");
-    } else if size == 0.0 {
-        out.push('0');
-    } else if (1e-6..1e21).contains(&size) {
-        let _ = write!(out, "{value}");
-    } else {
+    if value.is_finite() {
         out.push_str(&serde_json_canonicalizer::to_string(&value).unwrap_or_else(|_| "null".to_owned()));
+    } else {
+        out.push_str("null");
     }
 }
 
@@ -242,6 +237,19 @@ pub(crate) mod tests {
             let value: serde_json::Value = serde_json::from_str(&json).unwrap();
             assert_eq!(json, serde_json_canonicalizer::to_string(&value).unwrap());
             same(&DecisionRecord::from_json(json.as_bytes()).unwrap(), &record(seed));
+        }
+    }
+
+    #[test]
+    fn of_two_forms_that_are_equally_near_the_even_one_is_written() {
+        for (value, expected) in [
+            (1.0 + 2.0_f64.powi(-17), "1.0000076293945312"),
+            (-244555589764283.625, "-244555589764283.62"),
+            (-0.0, "0"),
+        ] {
+            let mut found = String::new();
+            number(&mut found, value);
+            assert_eq!(found, expected);
         }
     }
 

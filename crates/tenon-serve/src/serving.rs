@@ -1,6 +1,6 @@
 //! The façade: what the rest of the program sees of serving.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use parking_lot::{Mutex, RwLock};
 use tenon_company::Catalog;
 use tenon_core::fact::TrafficShifted;
 use tenon_core::id::{DecisionId, IdSource, RolloutId};
-use tenon_core::{Clock, DeploymentName, ModelName, ModelVersionRef, Principal};
+use tenon_core::{Clock, DeploymentName, ModelName, ModelVersionRef, Principal, Timestamp};
 use tenon_features::FeatureStore;
 use tenon_lake::Lake;
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_models::Models;
+use tenon_policy::{Guard, Request};
 
 use crate::decision::{DecideRequest, Decision, DecisionBatch, Outcome, OutcomesTaken};
 use crate::engine::{Engines, FindRuntime};
@@ -42,6 +43,8 @@ pub struct ServingOptions {
     pub features: FeatureStore,
     /// Where decisions and outcomes are kept.
     pub lake: Lake,
+    /// Who may move traffic: asked before the program moves any by itself.
+    pub guard: Guard,
     /// The folder of the decision journal.
     pub journal: PathBuf,
     /// Finds ONNX Runtime, for versions that are not evaluated in Rust; not asked before there is one.
@@ -63,6 +66,9 @@ pub(crate) struct Inner {
     pub(crate) catalog: Catalog,
     pub(crate) features: FeatureStore,
     pub(crate) lake: Lake,
+    pub(crate) guard: Guard,
+    /// Moves that the policies refused, each of which is on the record once.
+    pub(crate) refused: Mutex<HashSet<Request>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) engines: Engines,
@@ -93,6 +99,8 @@ impl Serving {
                 catalog: options.catalog,
                 features: options.features,
                 lake: options.lake,
+                guard: options.guard,
+                refused: Mutex::default(),
                 clock: options.clock,
                 ids: options.ids,
                 engines: Engines::new(options.models, options.runtime),
@@ -286,6 +294,15 @@ impl Serving {
     pub fn state(&self, deployment: &DeploymentName) -> Result<DeploymentState, ServeError> {
         deployment_spec(&self.inner.catalog.specs(), deployment)?;
         self.inner.state(deployment)
+    }
+
+    /// How a deployment stood at a moment.
+    ///
+    /// # Errors
+    /// When the ledger fails.
+    pub fn state_as_of(&self, deployment: &DeploymentName, at: Timestamp) -> Result<DeploymentState, ServeError> {
+        let docs = self.inner.ledger.docs_as_of(at).map_err(ServeError::Ledger)?;
+        Ok(docs.read(DEPLOYMENTS, deployment.as_str()).map_err(ServeError::Ledger)?.unwrap_or_default())
     }
 
     /// What the guardrails of a running rollout see now, step by step.

@@ -303,6 +303,7 @@ pub(crate) async fn dataset(State(house): State<Arc<House>>, Path(name): Path<Da
         let contract = &dataset.spec.contract;
         let commits = house.lake.history(name.as_str())?;
         let (quarantined, warned) = reasons(&house, &name)?;
+        let marks = marks(&house, &name)?;
         let view = DatasetView {
             frame: frame(&house),
             row: dataset_row(&house, &name, dataset)?,
@@ -328,12 +329,28 @@ pub(crate) async fn dataset(State(house): State<Arc<House>>, Path(name): Path<Da
                     quarantined: commit.quarantined,
                     source: commit.source.unwrap_or_default(),
                     fact: commit.fact,
+                    removed: commit.removed,
+                    marks: marks.iter().filter(|mark| mark.0 == commit.version).map(|mark| mark.1.clone()).collect(),
                 })
                 .collect(),
         };
         Ok(Page(tenon_console::dataset(&view)))
     });
     Ok(page.await?)
+}
+
+/// What points at versions of a dataset.
+fn marks(house: &House, dataset: &DatasetName) -> Result<Vec<(u64, String)>, Problem> {
+    let mut marks = Vec::new();
+    for tag in house.lake.tags()? {
+        let pins = tag.tag.tables.iter().filter(|pin| pin.dataset == *dataset);
+        marks.extend(pins.map(|pin| (pin.version, format!("tag {}", tag.tag.tag))));
+    }
+    for branch in house.lake.branches()? {
+        let begun = branch.branch.tables.iter().filter(|begun| begun.dataset == *dataset);
+        marks.extend(begun.map(|begun| (begun.version, format!("branch {} began here", branch.branch.branch))));
+    }
+    Ok(marks)
 }
 
 type Counted = Vec<(String, u64)>;

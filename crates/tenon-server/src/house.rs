@@ -45,11 +45,10 @@ impl House {
 
     /// A place for one more request. Waiting in line here would only use up the caller's patience and our memory.
     pub(crate) fn room(&self, weight: Weight) -> Result<SemaphorePermit<'_>, Problem> {
-        let room = match weight {
-            Weight::Light => &self.light,
-            Weight::Heavy => &self.heavy,
-        };
-        room.try_acquire().map_err(|_| Problem::busy())
+        match weight {
+            Weight::Light => self.light.try_acquire().map_err(|_| Problem::busy()),
+            Weight::Heavy => self.heavy.try_acquire().map_err(|_| Problem::slow_down()),
+        }
     }
 
     /// Asks the policies; a refusal is on the record when this returns.

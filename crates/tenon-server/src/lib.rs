@@ -20,6 +20,7 @@ mod routes;
 mod status;
 mod tlog;
 mod told;
+mod versions;
 mod way_in;
 
 pub use doors::{Doors, router, serve};

@@ -7,26 +7,30 @@ use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tenon_core::fact::{TrafficShifted, Verdict};
+use tenon_core::fact::TrafficShifted;
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::{DeploymentName, ModelVersionRef};
 use tenon_ledger::StoredFact;
+use tenon_models::VersionRecord;
 use tenon_policy::{Action, Request};
 use tenon_serve::{DeploymentState, TrafficPeriod};
 
 use crate::caller::Caller;
 use crate::house::{House, aside, to_its_end};
 use crate::problem::Problem;
+use crate::versions::{AskedThen, moment};
 
 /// The most facts of one answer.
 const MOST_FACTS: usize = 1000;
 
-/// `GET /api/v1/datasets`.
-pub(crate) async fn datasets(State(house): State<Arc<House>>) -> Result<Json<Vec<Value>>, Problem> {
+/// `GET /api/v1/datasets?as_of=`.
+pub(crate) async fn datasets(State(house): State<Arc<House>>, then: AskedThen) -> Result<Json<Vec<Value>>, Problem> {
+    let at = moment(&house, then)?;
     let specs = house.catalog.specs();
+    let states = at.map_or_else(|| house.lake.list(), |at| house.lake.list_as_of(at))?;
     let of = |(name, dataset): (_, &tenon_core::spec::Resource<tenon_core::spec::DatasetSpec>)| {
         let name: &tenon_core::DatasetName = name;
-        let state = house.lake.state(name.as_str())?;
+        let state = states.iter().find(|state| state.newest.table == name.as_str());
         Ok(json!({ "name": name, "pod": dataset.pod, "description": dataset.spec.description, "state": state }))
     };
     specs.datasets.iter().map(of).collect::<Result<_, Problem>>().map(Json)
@@ -53,21 +57,29 @@ pub(crate) async fn models(State(house): State<Arc<House>>) -> Result<Json<Vec<V
     Ok(Json(models))
 }
 
-/// `GET /api/v1/versions`: all that is on record of each.
-pub(crate) async fn versions(State(house): State<Arc<House>>) -> Result<Json<Value>, Problem> {
+/// `GET /api/v1/versions?as_of=`: all that is on record of each.
+pub(crate) async fn versions(State(house): State<Arc<House>>, then: AskedThen) -> Result<Json<Value>, Problem> {
+    let at = moment(&house, then)?;
     let mut records = Vec::new();
     for name in house.catalog.specs().models.keys() {
-        records.extend(house.models.versions(name)?);
+        records.extend(match at {
+            Some(at) => house.models.versions_as_of(name, at)?,
+            None => house.models.versions(name)?,
+        });
     }
     Ok(Json(serde_json::to_value(records)?))
 }
 
-/// `GET /api/v1/deployments`.
-pub(crate) async fn deployments(State(house): State<Arc<House>>) -> Result<Json<Vec<Value>>, Problem> {
+/// `GET /api/v1/deployments?as_of=`.
+pub(crate) async fn deployments(State(house): State<Arc<House>>, then: AskedThen) -> Result<Json<Vec<Value>>, Problem> {
+    let at = moment(&house, then)?;
     let specs = house.catalog.specs();
     let mut deployments = Vec::new();
     for (name, deployment) in &specs.deployments {
-        let state = house.serving.state(name)?;
+        let state = match at {
+            Some(at) => house.serving.state_as_of(name, at)?,
+            None => house.serving.state(name)?,
+        };
         deployments.push(json!({ "name": name, "pod": deployment.pod, "spec": deployment.spec, "state": state }));
     }
     Ok(Json(deployments))
@@ -157,9 +169,8 @@ pub(crate) async fn rollout(
     let Json(Rollout { version }) = asked?;
     let target = ResourceRef::new(ResourceKind::Deployment, deployment.as_str());
     let record = house.models.version(&version);
-    let mut fair = record.iter().flat_map(|record| &record.gates);
-    let fair = fair.any(|gate| gate.gate == "fairness" && gate.verdict == Verdict::Passed);
-    let approved = record.as_ref().is_ok_and(|record| record.judged.as_ref().is_some_and(|judged| judged.approved));
+    let fair = record.as_ref().is_ok_and(|record| record.passed("fairness"));
+    let approved = record.as_ref().is_ok_and(VersionRecord::is_approved);
     let question = Request::new(caller.0.clone(), Action::RolloutStart, target).candidate(fair, approved);
     house.allow_request(&question).await?;
     record?;

@@ -58,6 +58,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way; try again in a second")
     }
 
+    /// So many pushes or queries are under way that one more would take memory that is not there.
+    pub fn slow_down() -> Self {
+        let sentence = "as many pushes and queries are under way as there is room for; try again in a second";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, sentence)
+    }
+
     /// Something broke that the caller can do nothing about.
     pub fn internal(doing: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "{doing}");
@@ -76,7 +82,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(json!({ "error": self.sentence }))).into_response();
         let headers = response.headers_mut();
         match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            }
             StatusCode::UNAUTHORIZED => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             _ => None,
         };
@@ -183,7 +191,16 @@ impl From<LakeError> for Problem {
             other => other,
         };
         let status = match &error {
-            LakeError::NoDataset { .. } | LakeError::NoVersion { .. } => StatusCode::NOT_FOUND,
+            LakeError::NoDataset { .. }
+            | LakeError::NoVersion { .. }
+            | LakeError::NoSuch { .. }
+            | LakeError::NotOnBranch { .. } => StatusCode::NOT_FOUND,
+            LakeError::Vacuumed { .. } => StatusCode::GONE,
+            LakeError::Exists { .. } => StatusCode::CONFLICT,
+            LakeError::NotTagged { .. }
+            | LakeError::NothingThen { .. }
+            | LakeError::NoKey(_)
+            | LakeError::StatedPin(_) => StatusCode::UNPROCESSABLE_ENTITY,
             LakeError::Query(_) | LakeError::VersionOfMany(_) => StatusCode::BAD_REQUEST,
             LakeError::View(_) | LakeError::ViewCycle(_) | LakeError::Contract { .. } | LakeError::Misfit { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY

@@ -10,8 +10,8 @@ use axum::extract::rejection::JsonRejection;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tenon_core::AsOf;
 use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet};
+use tenon_core::{AsOf, BranchName};
 use tenon_policy::{Action, Declared};
 
 use crate::caller::Caller;
@@ -26,9 +26,12 @@ const MOST_ROWS: usize = 10_000;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
     sql: String,
-    /// A version, a moment, or `latest`.
+    /// A version, a moment, a tag, or `latest`.
     #[serde(default)]
     as_of: Option<String>,
+    /// The branch to ask.
+    #[serde(default)]
+    branch: Option<BranchName>,
     #[serde(default = "default_limit")]
     limit: usize,
 }
@@ -72,7 +75,10 @@ pub(crate) async fn query(
         }
         house.allow(&caller, action, of).await?;
     }
-    let rows = house.lake.query(&asked.sql, as_of.unwrap_or_default()).await?;
+    let rows = match &asked.branch {
+        Some(branch) => house.lake.query_on(branch, &asked.sql, as_of.unwrap_or_default()).await?,
+        None => house.lake.query(&asked.sql, as_of.unwrap_or_default()).await?,
+    };
     aside(move || answered(&rows, asked.limit.min(MOST_ROWS))).await.map(Json)
 }
 

@@ -17,7 +17,7 @@ use crate::house::{House, Weight};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::way_in::{Entrance, enter};
-use crate::{console, decisions, ingest, native, oip, query, status, tlog};
+use crate::{console, decisions, ingest, native, oip, query, status, tlog, versions};
 
 /// The most bytes of a request that does not bring rows or tensors.
 const SMALL: usize = 1 << 20;
@@ -120,6 +120,9 @@ pub(crate) fn all() -> Vec<Route> {
             Inside(RolloutStart, "on deployment {deployment}, knowing what the gates said of the candidate in the body"), native::rollout;
         post "/api/v1/rollbacks/{deployment}", Of(RolloutStop, Deployment, "deployment"), native::rollback;
         post "/api/v1/query", Inside(DatasetQuery, "on each table that the query reads, after company.read"), query::query, heavy(SMALL);
+        get "/api/v1/tags", Company(CompanyRead), versions::tags;
+        get "/api/v1/branches", Company(CompanyRead), versions::branches;
+        get "/api/v1/datasets/{dataset}/diff", Of(DatasetRead, Dataset, "dataset"), versions::diff, heavy(SMALL);
 
         get "/", Company(CompanyRead), console::home, page();
         get "/console/models/{version}", Of(ModelRead, Model, "version"), console::model, page();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tenon_core::{AsOf, ModelVersionRef, Timestamp};
+use tenon_core::{AsOf, BranchName, DatasetName, HoldName, ModelVersionRef, Span, TagName, Timestamp};
 
 /// The open foundation that an AI-native company stands on: raw events to governed data, features, models and decisions,
 /// and decisions back to data, every step on a tamper-evident record.
@@ -58,22 +58,31 @@ pub enum Command {
         /// Which: company, budgets, pod, dataset, feature_view, model, deployment or monitor.
         kind: String,
     },
-    /// Bring a dataset's files into the lake, each once.
-    #[command(after_help = "Example: tenon ingest flights")]
+    /// Bring what a dataset's files or topics hold into the lake, each row once.
+    #[command(after_help = "Examples: tenon ingest flights\n          tenon ingest flights --follow")]
     Ingest {
-        /// Which dataset; without it, every dataset that reads files.
+        /// Which dataset; without it, every dataset that reads files or topics (with a branch: that the branch holds).
         dataset: Option<String>,
+        /// Onto which branch, instead of into the datasets themselves.
+        #[arg(long, conflicts_with = "follow")]
+        branch: Option<BranchName>,
+        /// Go on with what comes later, until it is told to stop (Ctrl-C).
+        #[arg(long)]
+        follow: bool,
     },
     /// Ask the lake in SQL.
     #[command(
-        after_help = "Example: tenon query 'SELECT origin, count(*) FROM flights GROUP BY origin' --as-of 2013-04-01"
+        after_help = "Examples: tenon query 'SELECT origin, count(*) FROM flights GROUP BY origin' --as-of 2013-04-01\n          tenon query \"SELECT * FROM flights EXCEPT SELECT * FROM flights FOR VERSION AS OF 'q1'\""
     )]
     Query {
         /// The query.
         sql: String,
-        /// As of which moment or table version.
+        /// As of which moment, table version or tag.
         #[arg(long, default_value = "latest")]
         as_of: AsOf,
+        /// On which branch.
+        #[arg(long)]
+        branch: Option<BranchName>,
         /// How many rows to show at the most.
         #[arg(long, default_value_t = 100)]
         limit: usize,
@@ -151,7 +160,7 @@ pub enum Command {
         /// The file to write.
         #[arg(long)]
         to: PathBuf,
-        /// Of a dataset: as of which moment or table version.
+        /// Of a dataset: as of which moment, table version or tag.
         #[arg(long, default_value = "latest")]
         as_of: AsOf,
     },
@@ -203,6 +212,27 @@ pub enum Command {
     /// Propose contracts.
     #[command(subcommand)]
     Contract(ContractCommand),
+    /// Give versions of datasets a name that stays.
+    #[command(subcommand)]
+    Tag(TagCommand),
+    /// Show what differs between two versions of a dataset, by its key, and how its columns moved.
+    #[command(after_help = "Example: tenon diff flights --from 3 --to latest")]
+    Diff(Diff),
+    /// Make an earlier version of a dataset the newest again; nothing is lost, and it can be undone.
+    #[command(after_help = "Example: tenon restore flights --to 3 --reason 'a broken export landed'")]
+    Restore(Restore),
+    /// Write, audit, publish: a branch of some datasets, merged into all of them or into none.
+    #[command(subcommand)]
+    Branch(BranchCommand),
+    /// Take small files together to large ones; the rows stay the same.
+    #[command(after_help = "Example: tenon compact flights")]
+    Compact(Compact),
+    /// Remove the files that no version needs which is newest, recent, tagged, held, branched or learnt from.
+    #[command(after_help = "Example: tenon vacuum --retain 30d --dry-run")]
+    Vacuum(Vacuum),
+    /// Legal holds: nothing of a dataset is removed while one stands.
+    #[command(subcommand)]
+    Hold(HoldCommand),
 }
 
 /// Rows that broke a contract.
@@ -272,6 +302,155 @@ pub enum ContractCommand {
     },
 }
 
+/// Tags.
+#[derive(Debug, Subcommand)]
+pub enum TagCommand {
+    /// Pin versions under a name; they stay readable for as long as the tag stands.
+    #[command(after_help = "Example: tenon tag create q1-report --as-of 2013-04-01 --reason 'the board has seen it'")]
+    Create {
+        /// The tag's name.
+        name: TagName,
+        /// Which dataset; several by saying it again, all that hold rows without it.
+        #[arg(long)]
+        dataset: Vec<DatasetName>,
+        /// The versions as of which moment, version (of one dataset) or other tag.
+        #[arg(long, default_value = "latest")]
+        as_of: AsOf,
+        /// What it is for, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// List the tags that stand.
+    List,
+    /// Give a tag up; that it stood stays on record.
+    Delete {
+        /// The tag's name.
+        name: TagName,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// Two versions to compare.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Which dataset.
+    pub dataset: DatasetName,
+    /// From which version, moment or tag.
+    #[arg(long)]
+    pub from: AsOf,
+    /// To which.
+    #[arg(long, default_value = "latest")]
+    pub to: AsOf,
+    /// The columns that name a row; without them, the contract's key.
+    #[arg(long, value_delimiter = ',')]
+    pub key: Vec<String>,
+    /// How many rows of each kind to show.
+    #[arg(long, default_value_t = 5)]
+    pub samples: usize,
+}
+
+/// What is to come back.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// Which dataset.
+    pub dataset: DatasetName,
+    /// The rows of which version, moment or tag.
+    #[arg(long)]
+    pub to: AsOf,
+    /// Why, for the record.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// Branches.
+#[derive(Debug, Subcommand)]
+pub enum BranchCommand {
+    /// Make a branch; no data is copied.
+    #[command(after_help = "Example: tenon branch create january-again --datasets flights,weather")]
+    Create {
+        /// The branch's name.
+        name: BranchName,
+        /// Which datasets it holds.
+        #[arg(long, value_delimiter = ',', required = true)]
+        datasets: Vec<DatasetName>,
+    },
+    /// List the branches that are open.
+    List,
+    /// Show what happened on a branch.
+    Diff {
+        /// The branch's name.
+        name: BranchName,
+        /// How many rows of each kind to show.
+        #[arg(long, default_value_t = 5)]
+        samples: usize,
+    },
+    /// Take what happened on a branch into all of its datasets at once, or into none where that conflicts.
+    Merge {
+        /// The branch's name.
+        name: BranchName,
+    },
+    /// Give a branch up with all that is on it.
+    Drop {
+        /// The branch's name.
+        name: BranchName,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// What to take together.
+#[derive(Debug, Args)]
+pub struct Compact {
+    /// Which dataset; without it, all.
+    pub dataset: Option<DatasetName>,
+    /// How large files are to be, in MiB; those of half that size stay as they are.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub target_mb: u64,
+}
+
+/// What to remove.
+#[derive(Debug, Args)]
+pub struct Vacuum {
+    /// Which dataset; without it, all.
+    pub dataset: Option<DatasetName>,
+    /// Versions that stood within this span of time stay readable.
+    #[arg(long, default_value = "7d")]
+    pub retain: Span,
+    /// Only say what would go, and what is kept and why.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Legal holds.
+#[derive(Debug, Subcommand)]
+pub enum HoldCommand {
+    /// Keep every file of some datasets until the hold is released.
+    #[command(after_help = "Example: tenon hold create case-17 --dataset flights --reason 'request of the court'")]
+    Create {
+        /// The hold's name.
+        name: HoldName,
+        /// Which dataset; several by saying it again, all without it.
+        #[arg(long)]
+        dataset: Vec<DatasetName>,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+    },
+    /// List the holds that stand.
+    List,
+    /// End a hold.
+    Release {
+        /// The hold's name.
+        name: HoldName,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
 /// The whole loop.
 #[derive(Debug, Args)]
 pub struct Quickstart {
@@ -307,9 +486,9 @@ pub struct Init {
 pub struct Get {
     /// Which kind.
     pub kind: GetKind,
-    /// As of which moment.
-    #[arg(long)]
-    pub as_of: Option<Timestamp>,
+    /// As of which moment, or the moment of which tag.
+    #[arg(long, default_value = "latest")]
+    pub as_of: AsOf,
 }
 
 /// Kinds that can be listed.
@@ -338,9 +517,9 @@ pub enum GetKind {
 pub struct Describe {
     /// A dataset, feature view, model, deployment or monitor, or a model version such as `late_arrival@1`.
     pub reference: String,
-    /// As of which moment.
-    #[arg(long)]
-    pub as_of: Option<Timestamp>,
+    /// As of which moment, or the moment of which tag.
+    #[arg(long, default_value = "latest")]
+    pub as_of: AsOf,
 }
 
 /// Checks of the record.
@@ -371,6 +550,10 @@ pub enum Audit {
         /// The fact's index.
         index: u64,
     },
+    /// Check that no row was lost or doubled: of every batch, rows in = accepted + quarantined + duplicates + dropped, the
+    /// stretches of a source follow each other, and the tables hold what the facts say.
+    #[command(after_help = "Example: tenon audit data")]
+    Data,
 }
 
 /// Maintenance of the ledger.

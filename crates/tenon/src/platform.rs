@@ -210,9 +210,9 @@ impl Platform {
         let models = models(&root, &ledger, &catalog, &features, &clock, &ids)?;
         // A crash may have left a run open, or a version without its verdicts.
         models.sweep(&Principal::service("retrain")).await.during("settling what an earlier run left open")?;
-        let serving = serving(&root, &ledger, &catalog, &models, &features, &lake, &clock, &ids).await?;
+        let serving = serving(&root, &ledger, &catalog, &guard, &models, &features, &lake, &clock, &ids).await?;
         let watch = watch(&ledger, &catalog, &lake, &models, &clock);
-        let subscribers = Arc::new(Subscribers::new(ledger.clone(), subscribers(&models, &serving)));
+        let subscribers = Arc::new(Subscribers::new(ledger.clone(), subscribers(&models, &serving, &guard)));
         let identity = spec.identity;
         Ok(Self {
             root,
@@ -294,8 +294,9 @@ impl Feed for ToFeatures {
     }
 }
 
-fn subscribers(models: &Models, serving: &Serving) -> Vec<Arc<dyn Subscriber>> {
-    vec![Arc::new(RetrainOnDrift::new(models.clone())), Arc::new(RolloutOnApproval::new(serving.clone()))]
+fn subscribers(models: &Models, serving: &Serving, guard: &Guard) -> Vec<Arc<dyn Subscriber>> {
+    let retrain = RetrainOnDrift::new(models.clone(), guard.clone());
+    vec![Arc::new(retrain), Arc::new(RolloutOnApproval::new(serving.clone()))]
 }
 
 /// The lake, to read beside a program that may be writing to it.
@@ -367,6 +368,7 @@ async fn serving(
     root: &Path,
     ledger: &Ledger,
     catalog: &Catalog,
+    guard: &Guard,
     models: &Models,
     features: &FeatureStore,
     lake: &Lake,
@@ -379,6 +381,7 @@ async fn serving(
         models: models.clone(),
         features: features.clone(),
         lake: lake.clone(),
+        guard: guard.clone(),
         journal: root.join(".tenon/journal"),
         runtime: tenon_serve::find_runtime,
         clock: Arc::clone(clock),

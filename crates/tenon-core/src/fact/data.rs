@@ -47,7 +47,21 @@ pub struct TableVerdict {
     pub sentence: String,
 }
 
-/// A batch of rows landed. Rows in = accepted + quarantined + dropped.
+/// What a batch covers of an ordered source, such as one partition of a topic: from `first` on, up to `next` and without
+/// it. The stretches of a source follow each other without gap or overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stretch {
+    /// The source: `kafka:flights/3`.
+    pub source: String,
+    /// Where it began.
+    pub first: u64,
+    /// Where the next one begins.
+    pub next: u64,
+    /// Rows that came out of it; fewer than places where some are empty.
+    pub rows: u64,
+}
+
+/// A batch of rows landed. Rows in = accepted + quarantined + duplicates + dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DatasetCommitted {
     /// The dataset.
@@ -76,6 +90,9 @@ pub struct DatasetCommitted {
     /// The earliest and the latest event among the accepted rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<(Timestamp, Timestamp)>,
+    /// Rows that had landed before by their key, and were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub duplicates: u64,
     /// Rows that were dropped, as the dataset's cleaning declares.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dropped: u64,
@@ -85,6 +102,9 @@ pub struct DatasetCommitted {
     /// What the rules over the whole batch found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<TableVerdict>,
+    /// What it covers of ordered sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stretches: Vec<Stretch>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]

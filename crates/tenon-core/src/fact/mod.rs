@@ -8,6 +8,7 @@ mod company;
 mod data;
 mod deployment;
 mod model;
+mod versions;
 mod watch;
 
 use schemars::JsonSchema;
@@ -22,12 +23,16 @@ pub use company::{
 };
 pub use data::{
     ContractBreakAllowed, DatasetCommitted, DatasetRefused, DatasetReplayed, QuarantineDiscarded, QuarantineReleased,
-    Reason, Replaced, TableVerdict, TableVersion,
+    Reason, Replaced, Stretch, TableVerdict, TableVersion,
 };
 pub use deployment::{DecisionsLogged, OutcomesRecorded, RolloutStarted, TrafficReason, TrafficShare, TrafficShifted};
 pub use model::{
     FeatureReference, GateDecided, GateWaived, ModelVersionRegistered, RunFailed, RunFinished, RunStarted, TrainingSet,
     Verdict, VersionJudged,
+};
+pub use versions::{
+    BranchCommitted, BranchCreated, BranchDropped, BranchMerged, DatasetCompacted, DatasetRestored, HoldCreated,
+    HoldReleased, LakeVacuumed, MergedTable, TagCreated, TagDeleted, VacuumedTable,
 };
 pub use watch::{DriftDetected, FeatureDrift, MonitorMeasured, QualityMeasured};
 
@@ -147,8 +152,8 @@ macro_rules! payloads {
 }
 pub(crate) use payloads;
 
-/// Every kind of fact with its newest version, in alphabetical order.
-pub const KINDS: [(&str, u32); 27] = [
+/// Every kind of fact with its newest version.
+pub const KINDS: [(&str, u32); 38] = [
     kind::<AuthorizationRefused>(),
     kind::<CompanyCreated>(),
     kind::<ContractBreakAllowed>(),
@@ -176,6 +181,17 @@ pub const KINDS: [(&str, u32); 27] = [
     kind::<TokenCreated>(),
     kind::<TokenRevoked>(),
     kind::<TrafficShifted>(),
+    kind::<BranchCommitted>(),
+    kind::<BranchCreated>(),
+    kind::<BranchDropped>(),
+    kind::<BranchMerged>(),
+    kind::<DatasetCompacted>(),
+    kind::<DatasetRestored>(),
+    kind::<HoldCreated>(),
+    kind::<HoldReleased>(),
+    kind::<LakeVacuumed>(),
+    kind::<TagCreated>(),
+    kind::<TagDeleted>(),
 ];
 
 const fn kind<P: Payload>() -> (&'static str, u32) {

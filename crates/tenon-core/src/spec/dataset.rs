@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::KafkaSource;
 use super::cleaning::Cleaning;
 use super::table_rules::{Distribution, Freshness, Volume};
 use crate::{Share, Span};
@@ -35,6 +36,18 @@ pub struct DatasetSpec {
     /// clean their rows keep them always.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_raw: bool,
+    /// When small files are taken together, in the background while the company is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compaction>,
+    /// How long after it reached its source a row may take to be committed and queryable; streams are cut accordingly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Span>,
+    /// How late rows may come; without it, as late as they like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Late>,
+    /// Leaving rows out whose key has landed already; without it, only a key that comes twice in one batch is noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup: Option<Dedup>,
 }
 
 impl DatasetSpec {
@@ -44,11 +57,43 @@ impl DatasetSpec {
     }
 }
 
+/// When a dataset's small files are taken together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Compaction {
+    /// As soon as there are so many small files.
+    pub small_files: u32,
+    /// How large files are to be, in MiB; those of half that size stay as they are.
+    #[serde(default = "target_mb")]
+    pub target_mb: u32,
+}
+
+fn target_mb() -> u32 {
+    64
+}
+
+/// How late rows may come, by the dataset's event time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Late {
+    /// A row whose event lies further than this before the latest event that had landed when its batch came goes to the
+    /// quarantine.
+    pub allowed: Span,
+}
+
+/// Leaving out rows that have landed already, by the contract's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dedup {
+    /// How far back before the latest event landed keys are remembered.
+    pub within: Span,
+}
+
 /// Where a dataset's rows come from: exactly one of the fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Files, as a path pattern from the company folder: `data/flights/*.parquet`. Parquet, CSV or NDJSON by ending.
+    /// Files, as a path pattern from the company folder: `data/flights/*.parquet`. Parquet, Arrow, CSV or NDJSON by ending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<String>,
     /// Rows that callers push.
@@ -57,6 +102,12 @@ pub struct Source {
     /// A query over other datasets; the dataset is then a view, computed when it is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<String>,
+    /// Whether files are taken as they come while the company serves; `tenon ingest --follow` does so in any case.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watch: bool,
+    /// Topics of a Kafka cluster, read from where the dataset's own table says that it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaSource>,
 }
 
 /// The promises that a dataset keeps.

@@ -9,6 +9,7 @@ mod dataset;
 mod deployment;
 mod fault;
 mod feature_view;
+mod kafka;
 mod model;
 mod monitor;
 mod organisation;
@@ -17,10 +18,13 @@ mod table_rules;
 pub mod units;
 
 pub use cleaning::{CleanColumn, Cleaning, Epoch, Parse, SourceUnit, WholeNumber};
-pub use dataset::{Check, Column, ColumnType, Contract, DataClass, DatasetSpec, Severity, Source};
+pub use dataset::{
+    Check, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Dedup, Late, Severity, Source,
+};
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
 pub use fault::{FileFaults, SpecFault, SpecFile, closest, parse};
 pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec};
+pub use kafka::{KafkaFormat, KafkaSecurity, KafkaSource, KafkaStart, Registry, Sasl, SaslMechanism, Secret};
 pub use model::{Gate, ModelSpec, QualityMetric, Split, SplitBy, Trainer};
 pub use monitor::{DriftRule, MonitorSpec, OnDrift, QualityRule};
 pub use organisation::{

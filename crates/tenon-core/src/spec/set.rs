@@ -158,10 +158,25 @@ impl SpecSet {
 
     fn check_dataset(&self, dataset: &Resource<DatasetSpec>, faults: &mut Vec<SpecFault>) {
         let (file, spec) = (dataset.file.as_str(), &dataset.spec);
-        let sources = [spec.source.files.is_some(), spec.source.push.is_some(), spec.source.sql.is_some()];
+        let sources = [
+            spec.source.files.is_some(),
+            spec.source.push.is_some(),
+            spec.source.sql.is_some(),
+            spec.source.kafka.is_some(),
+        ];
         if sources.iter().filter(|given| **given).count() != 1 {
-            let message = "a dataset has exactly one source: `files`, `push` or `sql`";
+            let message = "a dataset has exactly one source: `files`, `push`, `sql` or `kafka`";
             faults.push(SpecFault::at(file, &["source"], message));
+        }
+        if spec.compaction.as_ref().is_some_and(|compaction| compaction.small_files < 2 || compaction.target_mb == 0) {
+            let message = "two small files at the least are taken together, to files of 1 MiB or more";
+            faults.push(SpecFault::at(file, &["compaction"], message));
+        }
+        if spec.source.watch && spec.source.files.is_none() {
+            faults.push(SpecFault::at(file, &["source", "watch"], "only `files` are watched"));
+        }
+        if let Some(kafka) = &spec.source.kafka {
+            faults.extend(kafka.check(file));
         }
         let columns = &spec.contract.columns;
         if columns.is_empty() && spec.source.sql.is_none() {
@@ -180,6 +195,15 @@ impl SpecSet {
             known(column, &["event_time"], faults);
         }
         spec.contract.key.iter().for_each(|column| known(column, &["contract", "key"], faults));
+        let needs = [("late", spec.late.is_some()), ("dedup", spec.dedup.is_some())];
+        for (what, _) in needs.into_iter().filter(|(_, given)| *given && spec.event_time.is_none()) {
+            let fault = SpecFault::at(file, &[what], "the dataset does not say when a row's event happened");
+            faults.push(fault.hint("name the column: event_time = \"…\""));
+        }
+        if spec.dedup.is_some() && spec.contract.key.is_empty() {
+            let fault = SpecFault::at(file, &["dedup"], "the contract does not say what names a row");
+            faults.push(fault.hint("name the columns: key = [\"…\"] under [contract]"));
+        }
         for (name, column) in columns {
             if column.range.is_some_and(|[low, high]| low.is_nan() || high.is_nan() || low > high) {
                 let message = "a range is the least and the greatest value, in that order";

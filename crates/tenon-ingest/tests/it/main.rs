@@ -183,7 +183,7 @@ async fn bad_files_are_told_one_by_one_and_lose_nothing() {
         "data/c-ragged.csv: refused: Csv error: incorrect number of fields for line 3",
         "data/d-bad.csv: refused: 2 of 3 rows (66.7%) break the contract, and at most 50% may",
         "data/e-json.ndjson: refused: line 2 is not a JSON object:",
-        "data/f.txt: refused: files that end in `.txt` are not understood: use .parquet, .csv or .ndjson",
+        "data/f.txt: refused: files that end in `.txt` are not understood: use .parquet, .arrow, .csv or .ndjson",
         "data/g-empty.csv: refused: the file is empty",
         "data/h-good.csv: 1 in, 0 set aside",
     ];

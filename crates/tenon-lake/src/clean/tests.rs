@@ -16,7 +16,7 @@ fn rules(spec: &str) -> Result<Rules, LakeError> {
 }
 
 fn run(rules: &Rules, rows: &RecordBatch) -> Checked {
-    let checked = rules.check(rows, &HashMap::new(), &mut SeenRows::default()).unwrap();
+    let checked = rules.check(rows, &HashMap::new(), &mut SeenRows::default(), None).unwrap();
     if checked.refusal().is_none() {
         let landed = checked.accepted().num_rows() as u64;
         assert_eq!(checked.rows_in(), landed + checked.quarantined() + checked.dropped());

@@ -54,7 +54,10 @@ impl Broken {
 pub(crate) struct Tally {
     pub rows_in: u64,
     pub quarantined: u64,
+    /// Rows that the dataset's cleaning drops.
     pub dropped: u64,
+    /// Rows whose key has landed already; they are left out.
+    pub duplicates: u64,
     pub reasons: Vec<Reason>,
     pub warnings: Vec<Reason>,
     /// Rules that refuse the whole batch.
@@ -67,6 +70,7 @@ impl Tally {
         self.rows_in += other.rows_in;
         self.quarantined += other.quarantined;
         self.dropped += other.dropped;
+        self.duplicates += other.duplicates;
         add_reasons(&mut self.reasons, &other.reasons);
         add_reasons(&mut self.warnings, &other.warnings);
         add_reasons(&mut self.refusals, &other.refusals);
@@ -77,7 +81,7 @@ impl Tally {
     }
 
     pub(crate) fn accepted(&self) -> u64 {
-        self.rows_in - self.quarantined - self.dropped
+        self.rows_in - self.quarantined - self.dropped - self.duplicates
     }
 }
 

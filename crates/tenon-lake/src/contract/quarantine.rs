@@ -32,6 +32,17 @@ pub(crate) struct Quarantined {
     rows: StringArray,
 }
 
+/// A row that could not even be read as such.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// What is wrong, in words that name no value: `not JSON`.
+    pub rule: String,
+    /// What is wrong with this one.
+    pub reason: String,
+    /// All of it, as a JSON object.
+    pub row: String,
+}
+
 /// The schema of every quarantine table. `_row` is the source's row as JSON, so that any source fits and nothing is
 /// lost; `_row_number` counts the rows of the batch from 0. `_rules` are the broken rules without values;
 /// `_resolution` is missing while nobody has decided about the row, and then `released` or `discarded`.
@@ -51,6 +62,17 @@ pub fn quarantine_schema() -> SchemaRef {
 }
 
 impl Quarantined {
+    /// Rows that could not be read, in their order.
+    pub(crate) fn of(rows: Vec<SetAside>) -> Self {
+        Self {
+            reasons: StringArray::from_iter_values(rows.iter().map(|row| &row.reason)),
+            names: StringArray::from_iter_values(rows.iter().map(|row| &row.rule)),
+            rules: Int32Array::from_value(1, rows.len()),
+            numbers: (0..rows.len() as i64).collect::<Vec<_>>().into(),
+            rows: StringArray::from_iter_values(rows.iter().map(|row| &row.row)),
+        }
+    }
+
     /// The same rows, where row `n` of those that were checked has the number `numbers[n]` in its batch.
     pub(crate) fn numbered(mut self, numbers: &Int64Array) -> Self {
         self.numbers = self.numbers.unary(|row| numbers.value(row as usize));

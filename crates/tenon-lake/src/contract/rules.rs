@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, Scalar, StringArray, TimestampMicrosecondArray,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::aggregate::{max, min};
 use arrow::compute::kernels::cmp::{gt, lt};
@@ -24,6 +26,7 @@ use super::keys::{KeySet, Seen};
 use super::quarantine::quarantine_rows;
 use crate::LakeError;
 use crate::clean::{Cleaner, Input};
+use crate::landed::Landed;
 use crate::log::utc;
 
 /// Below this many rows, columns are checked one after the other.
@@ -169,11 +172,13 @@ impl Rules {
             let kept = !dropped;
             broken = broken.into_iter().filter_map(|rule| rule.among(&kept)).collect();
         }
-        Ok(Ok(Converted { table, broken, dropped }))
+        let event = self.event_time.map(|at| Arc::clone(&cleaned.columns[at].shown));
+        Ok(Ok(Converted { table, broken, dropped, event }))
     }
 
     /// Checks what rows have to do with each other and with the table, and splits the batch. `seen` holds the keys of the
-    /// batches that will be committed with it, `taken` the values of unique columns that the table has already.
+    /// batches that will be committed with it, `landed` what the dataset looks back at, `taken` the values of unique columns
+    /// that the table has already.
     ///
     /// # Errors
     /// As [`Rules::convert`].
@@ -182,10 +187,27 @@ impl Rules {
         rows: &RecordBatch,
         converted: Converted,
         seen: &mut SeenRows,
+        landed: Option<&mut Landed>,
         taken: &std::collections::HashMap<usize, KeySet>,
     ) -> Result<Checked, ArrowError> {
-        let Converted { table, mut broken, dropped } = converted;
-        let out = |broken: &[Broken]| [union(broken), dropped.clone()].into_iter().flatten().reduce(|a, b| &a | &b);
+        let Converted { table, mut broken, dropped, event } = converted;
+        let mut duplicates = None;
+        if let Some(landed) = landed {
+            if let (Some(at), Some(event), Some(watermark)) = (self.event_time, &event, landed.watermark()) {
+                let late = self.late(&table, event, at, watermark)?;
+                broken.extend(late.and_then(|late| match &dropped {
+                    Some(dropped) => late.among(&!dropped),
+                    None => Some(late),
+                }));
+            }
+            // What has landed already is no second row of its unique values either.
+            if landed.dedups() {
+                let out = any([union(&broken), dropped.clone()]);
+                duplicates = Some(landed.repeated(&table, &self.key, out.as_ref())?);
+            }
+        }
+        let left_out = any([dropped.clone(), duplicates.clone()]);
+        let out = |broken: &[Broken]| any([union(broken), left_out.clone()]);
         for (at, name) in self.unique() {
             let severity = self.columns[at].spec.severity;
             let column = table.column(at);
@@ -194,7 +216,7 @@ impl Rules {
                 values: Arc::clone(column),
                 verdict: "is there already".to_owned(),
             };
-            let left_out = out(&broken);
+            let out = out(&broken);
             let mut again = match taken.get(&at) {
                 Some(taken) => !&taken.others(column)?,
                 None => BooleanBuffer::new_unset(column.len()),
@@ -203,19 +225,18 @@ impl Rules {
                 again = &again & nulls.inner();
             }
             let none = column.nulls().map(|nulls| !nulls.inner());
-            let ignored = [left_out, none, Some(again.clone())].into_iter().flatten().reduce(|a, b| &a | &b);
+            let ignored = any([out, none, Some(again.clone())]);
             let repeated = seen.unique.entry(at).or_default().repeated(&table, &[at], ignored.as_ref())?;
-            let kept = dropped.as_ref().map(|dropped| !dropped);
             let found = &again | &repeated;
-            let found = kept.map_or(found.clone(), |kept| &found & &kept);
+            let found = left_out.as_ref().map_or(found.clone(), |left_out| &found & &!left_out);
             broken.extend(Broken::some(format!("{name}: not unique"), severity, found, Some(shown)));
         }
-        if !self.key.is_empty() {
+        if !self.key.is_empty() && duplicates.is_none() {
             let repeated = seen.key.repeated(&table, &self.key, out(&broken).as_ref())?;
             let rule = format!("key {}: not the first", self.spec.contract.key.join(", "));
             broken.extend(Broken::some(rule, Severity::Quarantine, repeated, None));
         }
-        self.divide(rows, table, &broken, dropped)
+        self.divide(rows, table, &broken, dropped, duplicates)
     }
 
     /// Checks a batch of a contract whose columns need not be unique in the table.
@@ -227,11 +248,29 @@ impl Rules {
         rows: &RecordBatch,
         references: &References,
         seen: &mut SeenRows,
+        landed: Option<&mut Landed>,
     ) -> Result<Checked, ArrowError> {
         match self.convert(rows, references)? {
-            Ok(converted) => self.finish(rows, converted, seen, &std::collections::HashMap::new()),
+            Ok(converted) => self.finish(rows, converted, seen, landed, &std::collections::HashMap::new()),
             Err(refused) => Ok(refused),
         }
+    }
+
+    /// The rule that rows break whose event lies before the watermark.
+    fn late(
+        &self,
+        table: &RecordBatch,
+        source: &ArrayRef,
+        event: usize,
+        watermark: Timestamp,
+    ) -> Result<Option<Broken>, ArrowError> {
+        let name = &self.columns[event].name;
+        let moments = cast(table.column(event), &utc())?;
+        let bound = TimestampMicrosecondArray::from_value(watermark.as_micros(), 1).with_timezone("UTC");
+        let late = is_true(&lt(moments.as_primitive::<TimestampMicrosecondType>(), &Scalar::new(&bound))?);
+        let verdict = format!("comes later than is allowed: the watermark is {watermark}");
+        let value = ShownValue { column: name.clone(), values: Arc::clone(source), verdict };
+        Ok(Broken::some(format!("{name}: later than is allowed"), Severity::Quarantine, late, Some(value)))
     }
 
     /// Splits a batch whose broken rules are known.
@@ -241,9 +280,10 @@ impl Rules {
         table: RecordBatch,
         broken: &[Broken],
         dropped: Option<BooleanBuffer>,
+        duplicates: Option<BooleanBuffer>,
     ) -> Result<Checked, ArrowError> {
         let out = union(broken);
-        let gone = [out.clone(), dropped.clone()].into_iter().flatten().reduce(|one, other| &one | &other);
+        let gone = any([out.clone(), dropped.clone(), duplicates.clone()]);
         let keep = || gone.as_ref().map_or_else(|| Ok(table.clone()), |gone| without(&table, gone));
         let set_aside = || out.as_ref().map(|out| quarantine_rows(rows, broken, out)).transpose();
         let (kept, quarantined) = if gone.is_some() { rayon::join(keep, set_aside) } else { (keep(), Ok(None)) };
@@ -255,6 +295,7 @@ impl Rules {
             rows_in: rows.num_rows() as u64,
             quarantined: out.as_ref().map_or(0, |out| out.count_set_bits() as u64),
             dropped: dropped.as_ref().map_or(0, |dropped| dropped.count_set_bits() as u64),
+            duplicates: duplicates.as_ref().map_or(0, |rows| rows.count_set_bits() as u64),
             reasons: of(Severity::Quarantine),
             warnings: of(Severity::Warn),
             refusals: of(Severity::Refuse),
@@ -290,6 +331,8 @@ pub(crate) struct Converted {
     pub table: RecordBatch,
     broken: Vec<Broken>,
     dropped: Option<BooleanBuffer>,
+    /// The values to show of the event time, where there is one.
+    event: Option<ArrayRef>,
 }
 
 /// The keys and the unique values that rows of one batch have taken so far.
@@ -453,6 +496,11 @@ fn without(rows: &RecordBatch, out: &BooleanBuffer) -> Result<RecordBatch, Arrow
 fn union(broken: &[Broken]) -> Option<BooleanBuffer> {
     let out = broken.iter().filter(|rule| rule.severity >= Severity::Quarantine).map(|rule| rule.rows.clone());
     out.reduce(|one, other| &one | &other)
+}
+
+/// Set where any of them is.
+fn any<const N: usize>(masks: [Option<BooleanBuffer>; N]) -> Option<BooleanBuffer> {
+    masks.into_iter().flatten().reduce(|one, other| &one | &other)
 }
 
 /// Set where a condition is false; unknown is not false.

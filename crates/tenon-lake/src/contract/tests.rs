@@ -24,7 +24,7 @@ fn rules(contract: &str) -> Result<Rules, LakeError> {
 fn run(rules: &Rules, rows: &RecordBatch) -> Checked {
     let planes: ArrayRef = Arc::new(StringArray::from(vec!["N1", "N2"]));
     let references = HashMap::from([("planes.tailnum".to_owned(), Arc::new(KeySet::of([&planes]).unwrap()))]);
-    let checked = rules.check(rows, &references, &mut SeenRows::default()).unwrap();
+    let checked = rules.check(rows, &references, &mut SeenRows::default(), None).unwrap();
     if checked.refusal().is_none() {
         assert_eq!(checked.rows_in(), checked.accepted().num_rows() as u64 + checked.quarantined());
     }
@@ -251,7 +251,7 @@ fn a_key_that_a_piece_took_is_taken_for_the_next() {
     let rules = rules(WHOLE).unwrap();
     let mut seen = SeenRows::default();
     let piece = |id: &str| flights(&[id], &[Some(1)], &[Some(1)]);
-    let mut check = |id: &str| rules.check(&piece(id), &HashMap::new(), &mut seen).unwrap().accepted().num_rows();
+    let mut check = |id: &str| rules.check(&piece(id), &HashMap::new(), &mut seen, None).unwrap().accepted().num_rows();
     assert_eq!([check("a"), check("b"), check("a")], [1, 1, 0]);
 }
 
@@ -309,7 +309,7 @@ proptest! {
         let cut = cut.min(rows.len());
         let mut seen = SeenRows::default();
         let pieces = [batch.slice(0, cut), batch.slice(cut, rows.len() - cut)]
-            .map(|piece| rules.check(&piece, &HashMap::new(), &mut seen).unwrap());
+            .map(|piece| rules.check(&piece, &HashMap::new(), &mut seen, None).unwrap());
         let landed: usize = pieces.iter().map(|piece| piece.accepted().num_rows()).sum();
         prop_assert_eq!(landed, whole.accepted().num_rows());
         prop_assert_eq!(pieces.iter().map(Checked::quarantined).sum::<u64>(), whole.quarantined());

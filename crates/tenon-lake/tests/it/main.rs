@@ -5,4 +5,6 @@ mod cost;
 mod fixture;
 mod read;
 mod replay;
+mod stretches;
+mod versions;
 mod write;

@@ -22,6 +22,7 @@ pub struct World {
     pub folder: tempfile::TempDir,
     pub clock: Arc<ManualClock>,
     pub ledger: Ledger,
+    pub catalog: Catalog,
     pub models: Models,
 }
 
@@ -77,13 +78,13 @@ impl World {
         let models = Models::open(ModelsOptions {
             artifacts: folder.path().join("artifacts"),
             ledger: ledger.clone(),
-            catalog,
+            catalog: catalog.clone(),
             features,
             clock: clock.clone(),
             ids: Arc::new(SeededIds::new(1)),
         })
         .unwrap();
-        Self { folder, clock, ledger, models }
+        Self { folder, clock, ledger, catalog, models }
     }
 
     pub fn request(&self, drill_shuffle_seed: Option<u64>) -> TrainRequest {

@@ -7,6 +7,7 @@ use tenon_core::id::{IncidentId, OperationId, RandomIds, RunId};
 use tenon_core::{Clock, DeploymentName, MonitorName, NewFact, Principal, Timestamp};
 use tenon_ledger::{Subscriber, Subscribers};
 use tenon_models::RetrainOnDrift;
+use tenon_policy::Guard;
 
 use crate::company::{World, ana, model};
 
@@ -27,6 +28,10 @@ async fn drift(world: &World, retrain: bool) -> DriftDetected {
     drift
 }
 
+fn retrain(world: &World) -> RetrainOnDrift {
+    RetrainOnDrift::new(world.models.clone(), Guard::new(world.catalog.clone(), world.ledger.clone()))
+}
+
 fn operation(drift: &DriftDetected, attempt: u32) -> OperationId {
     OperationId::derive(&["retrain", &drift.incident.to_string(), &attempt.to_string()])
 }
@@ -36,7 +41,7 @@ async fn drift_trains_one_version_however_often_it_is_told() {
     let world = World::new().await;
     world.models.train(&ana(), world.request(None)).await.unwrap();
     let drift = drift(&world, true).await;
-    let retrain = Arc::new(RetrainOnDrift::new(world.models.clone()));
+    let retrain = Arc::new(retrain(&world));
     Subscribers::new(world.ledger.clone(), vec![retrain.clone()]).run_until_idle().await.unwrap();
     let versions = world.models.versions(&model()).unwrap();
     assert_eq!(versions.len(), 2);
@@ -59,7 +64,7 @@ async fn a_training_that_a_crash_ended_is_marked_and_done_anew() {
     let fact = NewFact::new(Principal::service("retrain"), None, &started).unwrap().sealing(operation(&drift, 1));
     world.ledger.append(vec![fact]).await.unwrap();
     let told = world.ledger.newest(&["drift.detected"], 1).unwrap().remove(0);
-    RetrainOnDrift::new(world.models.clone()).handle(&told).await.unwrap();
+    retrain(&world).handle(&told).await.unwrap();
     let runs = world.models.runs(Some(&model())).unwrap();
     let crashed = runs.iter().find(|of| of.started.run == run).unwrap();
     assert_eq!(crashed.failed.as_deref(), Some("the program ended before the training did"));
@@ -71,7 +76,7 @@ async fn a_supervised_pod_is_asked_first() {
     let world = World::with(|text| text.replace("autonomy = \"automatic\"", "autonomy = \"supervised\"")).await;
     drift(&world, true).await;
     let told = world.ledger.newest(&["drift.detected"], 1).unwrap().remove(0);
-    RetrainOnDrift::new(world.models.clone()).handle(&told).await.unwrap();
+    retrain(&world).handle(&told).await.unwrap();
     assert!(world.models.versions(&model()).unwrap().is_empty());
 }
 

@@ -1,14 +1,14 @@
 //! The dumb half of rollouts: appends what was planned, then swaps the table that requests read.
 
-use tenon_core::fact::{RolloutStarted, TrafficShifted, VersionJudged};
+use tenon_core::fact::{RolloutStarted, TrafficReason, TrafficShifted, VersionJudged};
 use tenon_core::id::{OperationId, RolloutId};
-use tenon_core::spec::Autonomy;
+use tenon_core::spec::{Autonomy, ResourceKind};
 use tenon_core::{DeploymentName, ModelName, ModelVersionRef, NewFact, Principal};
 use tenon_ledger::DocsExt;
+use tenon_policy::{Action, Request, Target};
 
 use super::plan::{self, GuardrailReading, RolloutSeen, Shift, readings};
 use super::{faults, roll_back};
-use crate::engine::is_approved;
 use crate::error::ServeError;
 use crate::projection::{APPROVED, DeploymentState};
 use crate::route::deployment_spec;
@@ -42,8 +42,34 @@ impl Serving {
         let Some(version) = plan::due(&state, &approved) else { return Ok(None) };
         let operation = OperationId::derive(&["rollout.due", deployment.as_str(), &version.to_string()]);
         let id = RolloutId::from_uuid(operation.uuid());
+        if !self.may(Action::RolloutStart, deployment, version).await? {
+            return Ok(None);
+        }
         self.begin(&Principal::service("rollout"), deployment, version, id).await?;
         Ok(Some(id))
+    }
+
+    /// Asks the policies before the program moves traffic by itself. It asks again and again while a move is due, and the
+    /// record needs each refusal once.
+    async fn may(
+        &self,
+        action: Action,
+        deployment: &DeploymentName,
+        candidate: &ModelVersionRef,
+    ) -> Result<bool, ServeError> {
+        let record = self.inner.engines.record(candidate)?;
+        let target = Target::resource(ResourceKind::Deployment, deployment.as_str());
+        let request = Request::new(Principal::service("rollout"), action, target)
+            .candidate(record.passed("fairness"), record.is_approved());
+        if self.inner.guard.judge(&request).map_err(ServeError::Policy)?.allowed {
+            self.inner.refused.lock().remove(&request);
+            return Ok(true);
+        }
+        let is_new = self.inner.refused.lock().insert(request.clone());
+        if is_new {
+            self.inner.guard.check(&request).await.map_err(ServeError::Policy)?;
+        }
+        Ok(false)
     }
 
     async fn begin(
@@ -67,7 +93,7 @@ impl Serving {
             return Err(ServeError::AlreadyInCharge { deployment: deployment.clone(), version: candidate.clone() });
         }
         let record = self.inner.engines.record(candidate)?;
-        if !is_approved(&record) {
+        if !record.is_approved() {
             let reason = refusal(record.judged.as_ref());
             return Err(ServeError::NotApproved { version: candidate.clone(), reason });
         }
@@ -124,6 +150,11 @@ impl Serving {
         let seen = RolloutSeen { state: &state, evidence: &evidence };
         match plan::plan(seen, spec).map_err(ServeError::Stats)? {
             Some(shift) => {
+                let stops = shift.reason == TrafficReason::RolledBack;
+                let action = if stops { Action::RolloutStop } else { Action::RolloutAdvance };
+                if !self.may(action, deployment, &rollout.candidate).await? {
+                    return Ok(None);
+                }
                 let by = Principal::service("rollout");
                 self.shift(&by, deployment, &state, shift, None).await.map(Some)
             }

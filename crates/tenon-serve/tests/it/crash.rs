@@ -93,6 +93,7 @@ async fn a_damaged_record_in_the_middle_is_told_and_nothing_is_dropped() {
         models: world.models.clone(),
         features: world.features.clone(),
         lake: world.lake.clone(),
+        guard: tenon_policy::Guard::new(world.catalog.clone(), world.ledger.clone()),
         journal: aside,
         runtime: tenon_serve::find_runtime,
         clock: world.clock.clone(),

@@ -30,6 +30,7 @@ async fn serving(world: &World, journal: &str, runtime: FindRuntime) -> Serving 
         models: world.models.clone(),
         features: world.features.clone(),
         lake: world.lake.clone(),
+        guard: tenon_policy::Guard::new(world.catalog.clone(), world.ledger.clone()),
         journal: world.folder.path().join(journal),
         runtime,
         clock: world.clock.clone(),

@@ -263,6 +263,7 @@ async fn open(
 ) -> Serving {
     let (ledger, catalog, lake, features, models) = parts.clone();
     let options = ServingOptions {
+        guard: tenon_policy::Guard::new(catalog.clone(), ledger.clone()),
         ledger,
         catalog,
         models,

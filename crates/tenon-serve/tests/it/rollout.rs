@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::json;
-use tenon_core::Span;
-use tenon_core::fact::TrafficReason;
+use tenon_core::fact::{AuthorizationRefused, Payload, TrafficReason};
+use tenon_core::spec::SpecSet;
+use tenon_core::{Principal, Span};
 use tenon_ledger::Subscribers;
 use tenon_serve::{DecisionBatch, Outcome, RolloutOnApproval, ServeError, Serving};
 
@@ -139,6 +140,33 @@ async fn approval_starts_a_rollout_where_the_pod_is_automatic_and_once() {
     let subscribers = Subscribers::new(supervised.ledger.clone(), vec![Arc::new(subscriber)]);
     subscribers.run_until_idle().await.unwrap();
     assert!(supervised.serving.state(&deployment()).unwrap().champion.is_none(), "a person starts it");
+}
+
+#[tokio::test]
+async fn the_program_starts_no_rollout_that_the_policies_refuse_and_says_so_once() {
+    let world = World::new("automatic").await;
+    let mut specs = SpecSet::clone(&world.catalog.specs());
+    let framework = "@id(\"people-need-fairness\") @says(\"it decides about people\")\n\
+                     forbid (principal, action == Tenon::Action::\"rollout.start\", resource is Tenon::Deployment)\n\
+                     when { !context.fairness_gate_passed };";
+    specs.policies.insert("policies/framework.cedar".to_owned(), framework.to_owned());
+    world.catalog.replace(specs);
+    world.register(1, 2.0, true).await;
+    let subscriber = Arc::new(RolloutOnApproval::new(world.serving.clone()));
+    Subscribers::new(world.ledger.clone(), vec![subscriber]).run_until_idle().await.unwrap();
+    world.serving.advance().await.unwrap();
+    assert!(world.serving.state(&deployment()).unwrap().champion.is_none());
+    let refusals = world.ledger.newest(&[AuthorizationRefused::KIND], 10).unwrap();
+    assert_eq!(refusals.len(), 1, "once, however often it is due");
+    let refused: AuthorizationRefused = refusals[0].fact.payload().unwrap();
+    assert_eq!((refused.action.as_str(), refused.policies[0].as_str()), ("rollout.start", "people-need-fairness"));
+    assert_eq!(refused.principal, Principal::service("rollout"));
+
+    let mut specs = SpecSet::clone(&world.catalog.specs());
+    specs.policies.clear();
+    world.catalog.replace(specs);
+    world.serving.advance().await.unwrap();
+    assert_eq!(world.serving.state(&deployment()).unwrap().champion.unwrap().version, version(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -233,6 +233,7 @@ impl World {
             models: models.clone(),
             features: features.clone(),
             lake: lake.clone(),
+            guard: Guard::new(c(), k()),
             journal: at("journal"),
             runtime: tenon_serve::find_runtime,
             clock: clock.clone(),

@@ -54,6 +54,9 @@ fn every_route_says_what_it_asks_of_whoever_takes_it() {
     POST /api/v1/rollouts/{deployment}                  rollout.start on deployment {deployment}, knowing what the gates said of the candidate in the body
     POST /api/v1/rollbacks/{deployment}                 rollout.stop on deployment {deployment}
     POST /api/v1/query                                  dataset.query on each table that the query reads, after company.read
+    GET  /api/v1/tags                                   company.read on the company
+    GET  /api/v1/branches                               company.read on the company
+    GET  /api/v1/datasets/{dataset}/diff                dataset.read on dataset {dataset}
     GET  /                                              company.read on the company
     GET  /console/models/{version}                      model.read on model {version}
     GET  /console/datasets/{dataset}                    company.read on dataset {dataset}
@@ -182,7 +185,7 @@ async fn when_there_is_no_room_callers_are_told_when_to_come_back() {
     let response = axum::response::IntoResponse::into_response(problem);
     assert_eq!(
         (response.status(), response.headers()["retry-after"].to_str().unwrap()),
-        (StatusCode::SERVICE_UNAVAILABLE, "1")
+        (StatusCode::TOO_MANY_REQUESTS, "1")
     );
     drop(house.room(Weight::Light).unwrap());
     held.clear();

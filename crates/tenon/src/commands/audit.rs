@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use tenon_lake::{Lake, LakeOptions};
 use tenon_ledger::VerifyReport;
 use tenon_policy::{Action, Guard, Request, Target};
 
@@ -45,7 +46,31 @@ pub async fn audit(context: &Context, what: &Audit) -> Result<Answer, Failure> {
             );
             Answer::new(&proof, said)
         }
+        Audit::Data => data(context).await,
     }
+}
+
+/// Whether a row was lost or doubled anywhere in the history.
+async fn data(context: &Context) -> Result<Answer, Failure> {
+    let company = allowed(context, Action::LedgerRead, Access::Read).await?;
+    let catalog = tenon_company::Catalog::load(&company.ledger).map_err(company_failure)?;
+    let root = company.root.join(&company.spec.lake.address);
+    let options = LakeOptions { root, ledger: company.ledger.clone(), catalog, clock: company.clock.clone() };
+    let lake = Lake::open_read_only(options).during("opening the lake")?;
+    let found = lake.conservation().await.during("adding the batches up")?;
+    let rows = found.datasets.iter().map(|(name, sums)| {
+        let numbers = [sums.commits, sums.rows_in, sums.accepted, sums.quarantined, sums.duplicates, sums.dropped];
+        std::iter::once(name.to_string()).chain(numbers.map(count)).collect::<Vec<_>>()
+    });
+    let header = ["dataset", "batches", "rows in", "accepted", "quarantined", "duplicates", "dropped"];
+    let said = match &found.gap {
+        None => format!("no row was lost or doubled\n{}", table(&header, rows)),
+        Some(gap) => {
+            let fact = gap.fact.map_or_else(String::new, |fact| format!(" (fact {fact})"));
+            format!("the books do NOT balance: dataset `{}`, {}{fact}: {}", gap.dataset, gap.stretch, gap.problem)
+        }
+    };
+    Ok(Answer::new(&found, said)?.refused_if(found.gap.is_some()))
 }
 
 async fn verify(context: &Context, against: Option<&Path>) -> Result<Answer, Failure> {

@@ -5,34 +5,41 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::{Value, json};
 use tenon_core::spec::{ResourceKind, ResourceRef};
-use tenon_core::{AsOf, DatasetName};
+use tenon_core::{AsOf, BranchName, DatasetName};
+use tenon_ingest::{IngestError, Taken};
 use tenon_lake::WriteOutcome;
 use tenon_policy::Action;
 
 use super::Context;
 use crate::failure::{Failure, While};
 use crate::output::{Answer, Verdict, count, say, table};
+use crate::platform::Platform;
 
 /// Brings files into the lake.
-pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, Failure> {
+pub async fn ingest(context: &Context, dataset: Option<&str>, branch: Option<&BranchName>) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
-    let specs = platform.catalog.specs();
-    let names: Vec<DatasetName> = match dataset {
-        Some(name) => {
-            vec![name.parse().map_err(|error: tenon_core::name::NameError| Failure::Usage(error.to_string()))?]
-        }
-        None => specs
-            .datasets
-            .iter()
-            .filter(|(_, set)| set.spec.source.files.is_some())
-            .map(|(name, _)| name.clone())
-            .collect(),
-    };
+    let mut names = sources(&platform, dataset)?;
+    if let Some(branch) = branch.filter(|_| dataset.is_none()) {
+        let held = platform.lake.branch(branch).during("reading the branch")?.branch.tables;
+        names.retain(|name| held.iter().any(|begun| begun.dataset == *name));
+    }
+    let ingest = branch.map_or_else(|| platform.ingest.clone(), |branch| platform.ingest.on(branch.clone()));
     let mut told = Vec::new();
     let (mut refused, mut failed) = (false, false);
     for name in names {
         platform.allow(&by, Action::DatasetWrite, ResourceRef::new(ResourceKind::Dataset, name.as_str())).await?;
-        let files = platform.ingest.files(&by, &name, &platform.root).await.during("ingesting")?;
+        if let Some(topics) = topics_of(&platform, &name) {
+            if branch.is_some() {
+                let why = format!("`{name}` reads topics, and what comes from topics lands in the dataset itself");
+                return Err(Failure::Usage(why));
+            }
+            let taken = platform.ingest.topics(&by, &name, &platform.root).await;
+            let (outcome, verdict) = taken_words(&taken);
+            failed |= verdict == Verdict::Failed;
+            told.push((name.to_string(), topics, outcome));
+            continue;
+        }
+        let files = ingest.files(&by, &name, &platform.root).await.during("ingesting")?;
         for file in files {
             let (outcome, verdict) = outcome(&file.outcome);
             refused |= verdict == Verdict::Refused;
@@ -47,12 +54,60 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
     }
     let rows = told.iter().map(|(name, path, outcome)| [name.clone(), path.clone(), outcome.1.clone()]);
     let text =
-        if told.is_empty() { "no file to take".to_owned() } else { table(&["dataset", "file", "outcome"], rows) };
+        if told.is_empty() { "no file to take".to_owned() } else { table(&["dataset", "source", "outcome"], rows) };
     let json: Vec<Value> = told
         .into_iter()
         .map(|(name, path, outcome)| json!({ "dataset": name, "file": path, "outcome": outcome.0 }))
         .collect();
     Ok(Answer::new(&json, text)?.refused_if(refused).failed_if(failed))
+}
+
+/// The dataset that is meant, or all that read files or topics.
+pub fn sources(platform: &Platform, dataset: Option<&str>) -> Result<Vec<DatasetName>, Failure> {
+    let bad = |error: tenon_core::name::NameError| Failure::Usage(error.to_string());
+    if let Some(name) = dataset {
+        return Ok(vec![name.parse().map_err(bad)?]);
+    }
+    let specs = platform.catalog.specs();
+    let reads = |source: &tenon_core::spec::Source| source.files.is_some() || source.kafka.is_some();
+    let datasets = specs.datasets.iter().filter(|(_, dataset)| reads(&dataset.spec.source));
+    Ok(datasets.map(|(name, _)| name.clone()).collect())
+}
+
+/// The topics that a dataset reads, in words; none where it reads none.
+pub fn topics_of(platform: &Platform, dataset: &DatasetName) -> Option<String> {
+    let specs = platform.catalog.specs();
+    let kafka = specs.datasets.get(dataset)?.spec.source.kafka.as_ref()?;
+    Some(format!("kafka:{}", kafka.topics.join(",")))
+}
+
+/// What was taken of topics, for machines and for people, and what it means for the exit code.
+pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verdict) {
+    match taken {
+        Ok(taken) => {
+            let mut text = match taken.version {
+                Some(version) => format!(
+                    "version {version}: {} rows landed in {} commits",
+                    count(taken.accepted),
+                    count(taken.commits)
+                ),
+                None => "nothing new".to_owned(),
+            };
+            if taken.quarantined > 0 {
+                let reasons: Vec<String> =
+                    taken.reasons.iter().map(|r| format!("{} ({})", r.rule, count(r.rows))).collect();
+                text.push_str(&format!(", {} quarantined: {}", count(taken.quarantined), reasons.join("; ")));
+            }
+            if taken.duplicates > 0 {
+                text.push_str(&format!(", {} left out that had landed before", count(taken.duplicates)));
+            }
+            ((json!({ "taken": taken }), text), Verdict::Done)
+        }
+        Err(error) => {
+            let chain = chain(error);
+            ((json!({ "failed": chain }), format!("failed: {chain}")), Verdict::Failed)
+        }
+    }
 }
 
 /// What became of a batch, for machines and for people, and what it means for the exit code.
@@ -95,7 +150,8 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with what is behind it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -106,13 +162,23 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Asks the lake.
-pub async fn query(context: &Context, sql: &str, as_of: AsOf, limit: usize) -> Result<Answer, Failure> {
+pub async fn query(
+    context: &Context,
+    sql: &str,
+    as_of: AsOf,
+    branch: Option<&BranchName>,
+    limit: usize,
+) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     for name in platform.lake.tables_of(sql).await.during("reading the query")? {
         let dataset = name.split("__").next().unwrap_or(&name).to_owned();
         platform.allow(&by, Action::DatasetQuery, ResourceRef::new(ResourceKind::Dataset, dataset)).await?;
     }
-    let rows = platform.lake.query(sql, as_of).await.during("answering the query")?;
+    let rows = match branch {
+        Some(branch) => platform.lake.query_on(branch, sql, as_of).await,
+        None => platform.lake.query(sql, as_of).await,
+    };
+    let rows = rows.during("answering the query")?;
     answer(&rows, limit)
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tenon_company::Catalog;
 use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet};
-use tenon_core::{DeploymentName, ModelName, ModelVersionRef, MonitorName};
+use tenon_core::{DeploymentName, ModelName, ModelVersionRef, MonitorName, Timestamp};
 use tenon_policy::Action;
 
 use super::Context;
@@ -18,31 +18,34 @@ use crate::platform::{Platform, company_failure};
 pub async fn get(context: &Context, what: &Get) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     platform.allow(&by, Action::CompanyRead, ResourceRef::new(ResourceKind::Company, "company")).await?;
-    let specs = specs(&platform, what.as_of)?;
+    let moment = platform.lake.moment(&what.as_of).during("reading as of")?;
+    let specs = specs(&platform, moment)?;
     match what.kind {
-        GetKind::Datasets => datasets(&platform, &specs),
+        GetKind::Datasets => datasets(&platform, &specs, moment),
         GetKind::Features => features(&specs),
         GetKind::Models => models(&platform, &specs),
-        GetKind::Versions => versions(&platform, &specs),
-        GetKind::Deployments => deployments(&platform, &specs),
+        GetKind::Versions => versions(&platform, &specs, moment),
+        GetKind::Deployments => deployments(&platform, &specs, moment),
         GetKind::Monitors => monitors(&platform, &specs),
         GetKind::Incidents => incidents(&platform),
         GetKind::Facts => facts(&platform),
     }
 }
 
-fn specs(platform: &Platform, as_of: Option<tenon_core::Timestamp>) -> Result<std::sync::Arc<SpecSet>, Failure> {
+fn specs(platform: &Platform, as_of: Option<Timestamp>) -> Result<std::sync::Arc<SpecSet>, Failure> {
     match as_of {
         None => Ok(platform.catalog.specs()),
         Some(at) => Ok(Catalog::as_of(&platform.ledger, at).map_err(company_failure)?.specs()),
     }
 }
 
-fn datasets(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> {
+fn datasets(platform: &Platform, specs: &SpecSet, at: Option<Timestamp>) -> Result<Answer, Failure> {
+    let states =
+        at.map_or_else(|| platform.lake.list(), |at| platform.lake.list_as_of(at)).during("reading the lake")?;
     let mut rows = Vec::new();
     let mut json = Vec::new();
     for (name, dataset) in &specs.datasets {
-        let state = platform.lake.state(name.as_str()).during("reading the lake")?;
+        let state = states.iter().find(|state| state.newest.table == name.as_str());
         let (version, landed, set_aside) = match &state {
             Some(state) => (state.newest.version.to_string(), count(state.rows), count(state.quarantined)),
             None => ("—".to_owned(), "0".to_owned(), "0".to_owned()),
@@ -97,10 +100,14 @@ fn models(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> {
     Answer::new(&json, table(&["model", "pod", "versions", "what"], rows))
 }
 
-fn versions(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> {
+fn versions(platform: &Platform, specs: &SpecSet, at: Option<Timestamp>) -> Result<Answer, Failure> {
     let mut records = Vec::new();
     for name in specs.models.keys() {
-        records.extend(platform.models.versions(name).during("reading the versions")?);
+        let versions = match at {
+            Some(at) => platform.models.versions_as_of(name, at),
+            None => platform.models.versions(name),
+        };
+        records.extend(versions.during("reading the versions")?);
     }
     let rows = records.iter().map(|record| {
         let standing = match &record.judged {
@@ -114,11 +121,15 @@ fn versions(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> {
     Answer::new(&records, table(&["version", "registered", "ROC AUC", "gates", "why it was trained"], rows))
 }
 
-fn deployments(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> {
+fn deployments(platform: &Platform, specs: &SpecSet, at: Option<Timestamp>) -> Result<Answer, Failure> {
     let mut rows = Vec::new();
     let mut json = Vec::new();
     for (name, deployment) in &specs.deployments {
-        let state = platform.serving.state(name).during("reading the traffic")?;
+        let state = match at {
+            Some(at) => platform.serving.state_as_of(name, at),
+            None => platform.serving.state(name),
+        };
+        let state = state.during("reading the traffic")?;
         let rollout =
             state.rollout.as_ref().map_or_else(|| "—".to_owned(), |rollout| format!("to {}", rollout.candidate));
         rows.push([
@@ -176,7 +187,8 @@ pub async fn describe(context: &Context, what: &Describe) -> Result<Answer, Fail
     if let Ok(version) = what.reference.parse::<ModelVersionRef>() {
         return describe_version(&platform, &version);
     }
-    let specs = specs(&platform, what.as_of)?;
+    let moment = platform.lake.moment(&what.as_of).during("reading as of")?;
+    let specs = specs(&platform, moment)?;
     describe_declared(&platform, &specs, &what.reference)
 }
 

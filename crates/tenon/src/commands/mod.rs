@@ -5,6 +5,7 @@ mod company;
 mod contract;
 mod data;
 mod effects;
+mod follow;
 mod get;
 mod models;
 mod profile;
@@ -12,6 +13,7 @@ mod quarantine;
 mod serve;
 mod token;
 mod traffic;
+mod versions;
 
 use std::path::{Path, PathBuf};
 
@@ -62,8 +64,13 @@ pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Plan => company::plan(&context).await,
         Command::Apply(how) => company::apply(&context, &how).await,
         Command::Schema { kind } => company::schema(&kind),
-        Command::Ingest { dataset } => data::ingest(&context, dataset.as_deref()).await,
-        Command::Query { sql, as_of, limit } => data::query(&context, &sql, as_of, limit).await,
+        Command::Ingest { dataset, branch, follow: false } => {
+            data::ingest(&context, dataset.as_deref(), branch.as_ref()).await
+        }
+        Command::Ingest { dataset, follow: true, .. } => follow::ingest(&context, dataset.as_deref()).await,
+        Command::Query { sql, as_of, branch, limit } => {
+            data::query(&context, &sql, as_of, branch.as_ref(), limit).await
+        }
         Command::Train { model } => models::train(&context, &model).await,
         Command::Waive { version, gate, reason, approver_token } => {
             models::waive(&context, &version, &gate, &reason, &approver_token).await
@@ -85,5 +92,12 @@ pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Quarantine(what) => quarantine::quarantine(&context, what).await,
         Command::Profile { dataset, as_of } => profile::profile(&context, &dataset, as_of).await,
         Command::Contract(what) => contract::contract(&context, what).await,
+        Command::Tag(what) => versions::tag(&context, &what).await,
+        Command::Diff(what) => versions::diff(&context, &what).await,
+        Command::Restore(what) => versions::restore(&context, &what).await,
+        Command::Branch(what) => versions::branch(&context, &what).await,
+        Command::Compact(what) => versions::compact(&context, &what).await,
+        Command::Vacuum(what) => versions::vacuum(&context, &what).await,
+        Command::Hold(what) => versions::hold(&context, &what).await,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use super::follow::run_sources;
 use crate::args::{Output, Serve};
 use crate::failure::{Failure, While};
 use crate::output::{Answer, say};
@@ -16,6 +17,8 @@ use crate::platform::Platform;
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 /// Or sooner, when so many wait.
 const FLUSH_ROWS: u64 = 20_000;
+/// How often small files are looked for where a dataset declares that they are taken together.
+const COMPACT_EVERY: Duration = Duration::from_secs(20);
 /// How often monitors look whether they are due.
 const WATCH_EVERY: Duration = Duration::from_secs(30);
 
@@ -50,7 +53,7 @@ fn announce(line: &str) -> Result<(), Failure> {
 }
 
 /// Ctrl-C, or the signal that service managers send.
-async fn ended() {
+pub async fn ended() {
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(terminate) => terminate,
         Err(_) => {
@@ -79,10 +82,14 @@ pub async fn serve_until<T>(platform: &Platform, end: impl Future<Output = T>) -
         async move { subscribers.run(stopped).await }
     });
     let watching = tokio::spawn(watching(platform.clone(), stop.clone()));
+    let compacting = tokio::spawn(compacting(platform.clone(), stop.clone()));
+    let sources = run_sources(platform, &stop);
     end.await;
     stop.cancel();
+    sources.join_all().await;
     reacting.await.during("ending")?.during("letting the subscribers react")?;
     watching.await.during("ending")?;
+    compacting.await.during("ending")?;
     flushing.await.during("ending")?;
     platform.features.flush().await.during("writing the online store")
 }
@@ -91,6 +98,14 @@ async fn watching(platform: Platform, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(WATCH_EVERY)).await.is_some() {
         if let Err(error) = platform.watch.tick().await {
             say(format!("the monitors could not measure: {error}"));
+        }
+    }
+}
+
+async fn compacting(platform: Platform, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(COMPACT_EVERY)).await.is_some() {
+        if let Err(failure) = super::versions::compact_due(&platform).await {
+            say(format!("small files could not be taken together: {}", failure.message()));
         }
     }
 }

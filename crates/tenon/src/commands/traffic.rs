@@ -71,9 +71,7 @@ pub async fn rollout(context: &Context, deployment: &str, version: &ModelVersion
 /// What the policies ask of a candidate: whether it passed the fairness gate, and whether no gate failed.
 fn candidate(platform: &Platform, version: &ModelVersionRef) -> Result<(bool, bool), Failure> {
     let record = platform.models.version(version).during("reading the version")?;
-    let fairness =
-        record.gates.iter().any(|gate| gate.gate == "fairness" && gate.verdict == tenon_core::fact::Verdict::Passed);
-    Ok((fairness, record.judged.is_some_and(|judged| judged.approved)))
+    Ok((record.passed("fairness"), record.is_approved()))
 }
 
 /// Sends traffic back.

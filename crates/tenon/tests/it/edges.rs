@@ -20,8 +20,8 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("lake", &["company", "core", "ledger", "query", "stats"]),
     ("ingest", &["company", "core", "lake"]),
     ("features", &["company", "core", "lake", "query"]),
-    ("models", &["company", "compute", "core", "features", "gbdt", "lake", "ledger", "onnx", "stats"]),
-    ("serve", &["company", "core", "features", "lake", "ledger", "models", "onnx", "stats"]),
+    ("models", &["company", "compute", "core", "features", "gbdt", "lake", "ledger", "onnx", "policy", "stats"]),
+    ("serve", &["company", "core", "features", "lake", "ledger", "models", "onnx", "policy", "stats"]),
     ("watch", &["company", "core", "lake", "ledger", "models", "stats"]),
     ("console", &["core"]),
     (
@@ -31,7 +31,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
             "policy", "serve", "watch",
         ],
     ),
-    ("benches", &["company", "core", "features", "lake", "ledger", "onnx", "policy", "query"]),
+    ("benches", &["company", "core", "features", "ingest", "lake", "ledger", "onnx", "policy", "query"]),
 ];
 
 /// The only crates that may name the engines.

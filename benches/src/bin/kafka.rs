@@ -1,0 +1,187 @@
+//! Taking a topic in end to end — decoded, contract checked, committed with its offsets, facts sealed — against a bare consumer
+//! of the same client library that only counts. One broker, one topic of four partitions, turn by turn.
+//!
+//! `TENON_BENCH_ROWS` says how many messages (a million without it).
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use tenon_benches::{Fault, Figure, Report, fault, median, work_folder};
+use tenon_company::Catalog;
+use tenon_core::Principal;
+use tenon_core::clock::SystemClock;
+use tenon_core::spec::{SpecFile, SpecSet};
+use tenon_ingest::Ingest;
+use tenon_lake::{Lake, LakeOptions};
+use tenon_ledger::{Ledger, LedgerOptions};
+
+const ROUNDS: usize = 3;
+const PARTITIONS: i32 = 4;
+const TOPIC: &str = "payments";
+
+#[tokio::main]
+async fn main() -> Result<(), Fault> {
+    let rows: u64 = std::env::var("TENON_BENCH_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(1_000_000);
+    let folder = work_folder()?;
+    let mut report = Report::of("kafka");
+    let broker = Broker::start(folder.path())?;
+    broker.fill(rows).await?;
+    let (mut own, mut bare) = (Vec::new(), Vec::new());
+    let mut least = None;
+    for round in 0..=ROUNDS {
+        let start = Instant::now();
+        broker.count(rows)?;
+        let counted = start.elapsed().as_secs_f64();
+        let dir = folder.path().join(format!("ours-{round}"));
+        let ingest = ingest(&dir, &broker.address).await?;
+        let start = Instant::now();
+        let taken = ingest.topics(&Principal::person("ana"), &TOPIC.parse()?, &dir).await?;
+        let landed = start.elapsed().as_secs_f64();
+        if taken.accepted != rows {
+            return Err(fault(format!("{rows} messages, and this was taken: {taken:?}")));
+        }
+        drop(ingest);
+        std::fs::remove_dir_all(&dir)?;
+        least.get_or_insert(peak_memory()?);
+        if round > 0 {
+            own.push(rows as f64 / landed);
+            bare.push(rows as f64 / counted);
+        }
+    }
+    let what = format!("rows end to end, median of {ROUNDS}");
+    report.add(Figure::speed(what, median(&own), "rows/s").against("bare consumer", median(&bare)));
+    report.add(Figure::speed("share of the bare consumer", median(&own) / median(&bare), "×").target(0.5));
+    let first = least.unwrap_or_default();
+    let more = peak_memory()? as f64 - first as f64;
+    report.add(Figure::cost("peak memory after the first turn", first as f64 / 1e6, "MB"));
+    report.add(Figure::cost("what the next turns added to it", more / 1e6, "MB"));
+    report.tell()
+}
+
+/// A broker of its own, from the Python package `noida-db` of the benches' environment.
+struct Broker {
+    process: Child,
+    address: String,
+}
+
+impl Broker {
+    fn start(folder: &Path) -> Result<Self, Fault> {
+        let python = std::env::var_os("TENON_BENCH_PYTHON").map(PathBuf::from);
+        let python = python.ok_or_else(|| fault("TENON_BENCH_PYTHON names no Python with the peers"))?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let process = Command::new(python.with_file_name("noida-db"))
+            .args(["start", "--only", "kafka", "--kafka-port", &port.to_string(), "--data-dir"])
+            .arg(folder.join("broker"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let broker = Self { process, address: format!("127.0.0.1:{port}") };
+        for _ in 0..200 {
+            if TcpStream::connect(&broker.address).is_ok() {
+                return Ok(broker);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Err(fault("the broker did not start"))
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address);
+        config
+    }
+
+    async fn fill(&self, rows: u64) -> Result<(), Fault> {
+        let admin: AdminClient<_> = self.config().create()?;
+        let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+        admin.create_topics([&topic], &AdminOptions::new()).await?;
+        let producer: BaseProducer = self.config().set("linger.ms", "20").create()?;
+        for number in 0..rows {
+            let value = format!(
+                r#"{{"id":{number},"account":"A{:06}","amount":{}.25,"currency":"EUR","at":"2026-01-01T00:{:02}:{:02}Z"}}"#,
+                number % 100_000,
+                number % 1_000,
+                number / 60 % 60,
+                number % 60
+            );
+            let partition = i32::try_from(number % PARTITIONS as u64)?;
+            let mut record = BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(&value);
+            while let Err((error, again)) = producer.send(record) {
+                if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                    return Err(error.into());
+                }
+                producer.poll(Duration::from_millis(20));
+                record = again;
+            }
+        }
+        Ok(producer.flush(Duration::from_secs(60))?)
+    }
+
+    /// Reads every message and counts it.
+    fn count(&self, rows: u64) -> Result<(), Fault> {
+        let mut config = self.config();
+        config.set("group.id", "bare").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+        config.set("check.crcs", "true").set("fetch.wait.max.ms", "100");
+        let consumer: BaseConsumer = config.create()?;
+        let mut places = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            places.add_partition_offset(TOPIC, partition, Offset::Beginning)?;
+        }
+        consumer.assign(&places)?;
+        let mut counted = 0;
+        while counted < rows {
+            if let Some(message) = consumer.poll(Duration::from_secs(1)) {
+                message?;
+                counted += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+async fn ingest(dir: &Path, brokers: &str) -> Result<Ingest, Fault> {
+    let dataset = format!(
+        "description = \"d\"\nevent_time = \"at\"\n[source.kafka]\nbrokers = \"{brokers}\"\ntopics = [\"{TOPIC}\"]\n\
+         [contract]\nkey = [\"id\"]\n[contract.columns]\nid = {{ type = \"int64\" }}\n\
+         account = {{ type = \"string\", pattern = \"A[0-9]{{6}}\" }}\namount = {{ type = \"float64\", range = [0, 10000] }}\n\
+         currency = {{ type = \"string\", one_of = [\"EUR\", \"USD\"] }}\nat = {{ type = \"timestamp\" }}\n"
+    );
+    let files = [
+        ("company.toml", "name = \"acme\"\n".to_owned()),
+        ("pods/money/pod.toml", "mission = \"m\"\n[members.ana]\nrole = \"lead\"\n".to_owned()),
+        ("pods/money/datasets/payments.toml", dataset),
+    ];
+    let files: Vec<SpecFile> = files.map(|(path, text)| SpecFile { path: path.to_owned(), text }).into();
+    let catalog = Catalog::fixed(SpecSet::read(&files)?);
+    let clock = Arc::new(SystemClock);
+    let projections = vec![tenon_lake::projection()];
+    let ledger =
+        LedgerOptions { dir: dir.join("ledger"), origin: "acme".to_owned(), clock: clock.clone(), projections };
+    let ledger = Ledger::create(ledger)?;
+    let options = LakeOptions { root: dir.join("lake"), ledger, catalog: catalog.clone(), clock };
+    Ok(Ingest::new(Lake::open(options).await?, catalog, None))
+}
+
+/// The most memory that this process ever held, in bytes.
+fn peak_memory() -> Result<u64, Fault> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    Ok(kilobytes.ok_or_else(|| fault("the system does not tell the peak memory"))? * 1_024)
+}

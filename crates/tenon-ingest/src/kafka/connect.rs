@@ -1,0 +1,150 @@
+//! A consumer of the declared cluster, and what the cluster says of its topics.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tenon_core::spec::{KafkaSource, SaslMechanism};
+
+use crate::IngestError;
+use crate::secret::reveal;
+
+/// How long a cluster may take to answer one question.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// What all messages together may take that were fetched ahead.
+const AHEAD_KILOBYTES: usize = 64 << 10;
+
+/// A consumer that tells the log, and nobody else, what its library says.
+pub(crate) type Reader = BaseConsumer<Quiet>;
+
+/// Takes what the library says to the program's log.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "kafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// One partition of a topic, and what the cluster has of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Partition {
+    pub topic: String,
+    pub number: i32,
+    /// The offset of the oldest message.
+    pub begin: u64,
+    /// The offset that the next message will have.
+    pub end: u64,
+}
+
+/// Makes a consumer; nothing is connected yet.
+pub(crate) fn consumer(source: &KafkaSource, dataset: &str, root: &Path) -> Result<Reader, IngestError> {
+    let mut config = ClientConfig::new();
+    let group = source.group.clone().unwrap_or_else(|| format!("tenon-{dataset}"));
+    let ahead = (AHEAD_KILOBYTES / source.topics.len().max(1)).to_string();
+    config
+        .set("bootstrap.servers", &source.brokers)
+        .set("client.id", "tenon")
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("check.crcs", "true")
+        // A place that is not there is for people to decide about, never for the library.
+        .set("auto.offset.reset", "error")
+        .set("queued.max.messages.kbytes", ahead)
+        .set("fetch.wait.max.ms", "100")
+        .set("reconnect.backoff.max.ms", "5000")
+        .set("topic.metadata.refresh.interval.ms", "30000");
+    secure(&mut config, source, root)?;
+    config.create_with_context(Quiet).map_err(|error| failed(source, &error))
+}
+
+fn secure(config: &mut ClientConfig, source: &KafkaSource, root: &Path) -> Result<(), IngestError> {
+    let security = &source.security;
+    let protocol = match (security.tls, security.sasl.is_some()) {
+        (false, false) => "plaintext",
+        (true, false) => "ssl",
+        (false, true) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    if let Some(ca) = &security.ca {
+        config.set("ssl.ca.location", root.join(ca).display().to_string());
+    }
+    if let Some(certificate) = &security.certificate {
+        config.set("ssl.certificate.location", root.join(certificate).display().to_string());
+    }
+    if let Some(key) = &security.key {
+        config.set("ssl.key.pem", reveal(key, root)?);
+    }
+    if let Some(sasl) = &security.sasl {
+        let mechanism = match sasl.mechanism {
+            SaslMechanism::Plain => "PLAIN",
+            SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+            SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+        };
+        config.set("sasl.mechanisms", mechanism).set("sasl.username", &sasl.username);
+        config.set("sasl.password", reveal(&sasl.password, root)?);
+    }
+    Ok(())
+}
+
+/// All partitions of the declared topics. Waits for the cluster's answer.
+pub(crate) fn partitions(consumer: &Reader, source: &KafkaSource) -> Result<Vec<Partition>, IngestError> {
+    let mut partitions = Vec::new();
+    for topic in &source.topics {
+        let no_topic = || IngestError::NoTopic { brokers: source.brokers.clone(), topic: topic.clone() };
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|error| failed(source, &error))?;
+        let known = metadata.topics().iter().find(|known| known.name() == topic).ok_or_else(no_topic)?;
+        if known.error().is_some() || known.partitions().is_empty() {
+            return Err(no_topic());
+        }
+        for partition in known.partitions() {
+            let watermarks = consumer.fetch_watermarks(topic, partition.id(), PATIENCE);
+            let (begin, end) = watermarks.map_err(|error| failed(source, &error))?;
+            partitions.push(Partition {
+                topic: topic.clone(),
+                number: partition.id(),
+                begin: u64::try_from(begin).unwrap_or(0),
+                end: u64::try_from(end).unwrap_or(0),
+            });
+        }
+    }
+    partitions.sort();
+    Ok(partitions)
+}
+
+/// Has the consumer read partitions from these places on.
+pub(crate) fn assign(
+    consumer: &Reader,
+    source: &KafkaSource,
+    places: impl IntoIterator<Item = (String, i32, u64)>,
+) -> Result<(), IngestError> {
+    let list = list(places).map_err(|error| failed(source, &error))?;
+    consumer.assign(&list).map_err(|error| failed(source, &error))
+}
+
+/// Places in partitions, as the library wants them.
+pub(crate) fn list(places: impl IntoIterator<Item = (String, i32, u64)>) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition, offset) in places {
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        list.add_partition_offset(&topic, partition, Offset::Offset(offset))?;
+    }
+    Ok(list)
+}
+
+pub(crate) fn failed(source: &KafkaSource, error: &KafkaError) -> IngestError {
+    IngestError::Kafka { brokers: source.brokers.clone(), what: error.to_string() }
+}

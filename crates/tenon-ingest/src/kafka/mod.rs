@@ -1,0 +1,288 @@
+//! Topics into the lake, exactly once.
+//!
+//! Where reading goes on is kept in one place: the dataset's table. Each commit carries, in the same entry of its log, the
+//! rows and how far every partition is with them (`txn` actions). Whatever dies, the next run asks the table and goes on
+//! there; the consumer group is only told. What a batch covers gives its operation, so that the sealing fact names it.
+
+mod avro;
+mod batch;
+mod connect;
+mod decode;
+mod read;
+mod registry;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{CommitMode, Consumer};
+use serde_json::{Map, Value};
+use tenon_core::fact::{DatasetCommitted, Reason, Stretch};
+use tenon_core::spec::{DatasetSpec, KafkaFormat, KafkaSource, KafkaStart};
+use tenon_core::{DatasetName, Digest, Principal};
+use tenon_lake::{BatchSource, Checked, WriteOutcome};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Ingest, IngestError};
+use batch::Batch;
+use connect::Reader;
+use decode::Poison;
+use read::{Place, Places, Reading, Until, beginning};
+use registry::{Known, Schemas};
+
+/// A row's way into the lake takes no longer than this where a dataset declares nothing else.
+const LATENCY: Duration = Duration::from_secs(5);
+/// The first wait before what failed is tried again; each next one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Without `--follow`, how often a cluster that does not answer is asked.
+const TRIES: u32 = 6;
+
+/// What one run took, over all its commits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Taken {
+    /// Commits.
+    pub commits: u64,
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Rows that landed.
+    pub accepted: u64,
+    /// Rows that went to the quarantine.
+    pub quarantined: u64,
+    /// Rows that had landed before.
+    pub duplicates: u64,
+    /// Why rows went to the quarantine.
+    pub reasons: Vec<Reason>,
+    /// The table's newest version, where there was a commit.
+    pub version: Option<u64>,
+}
+
+impl Taken {
+    fn add(&mut self, fact: &DatasetCommitted) {
+        self.commits += 1;
+        self.rows_in += fact.rows_in;
+        self.accepted += fact.accepted;
+        self.quarantined += fact.quarantined;
+        self.duplicates += fact.duplicates;
+        self.version = Some(fact.version);
+        for reason in &fact.reasons {
+            match self.reasons.iter_mut().find(|known| known.rule == reason.rule) {
+                Some(known) => known.rows += reason.rows,
+                None => self.reasons.push(reason.clone()),
+            }
+        }
+    }
+}
+
+impl Ingest {
+    /// Takes what a dataset's topics hold now. A cluster that does not answer is asked several times.
+    ///
+    /// # Errors
+    /// [`IngestError`] says why no more could be taken; what had landed stays.
+    pub async fn topics(&self, by: &Principal, dataset: &DatasetName, root: &Path) -> Result<Taken, IngestError> {
+        let (mut taken, mut wait, mut tries) = (Taken::default(), FIRST_WAIT, 0);
+        loop {
+            tries += 1;
+            match self.read_topics(by, dataset, root, Until::Now, &mut taken).await {
+                Err(error @ (IngestError::Kafka { .. } | IngestError::Registry { .. })) if tries < TRIES => {
+                    tracing::warn!(%dataset, %error, "tried again in {wait:?}");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                other => return other.map(|()| taken),
+            }
+        }
+    }
+
+    /// Takes what comes to a dataset's topics until it is told to stop. Whatever fails is said in the log and tried again.
+    pub async fn follow_topics(&self, by: &Principal, dataset: &DatasetName, root: &Path, stop: &CancellationToken) {
+        let mut wait = FIRST_WAIT;
+        while !stop.is_cancelled() {
+            let mut taken = Taken::default();
+            let read = self.read_topics(by, dataset, root, Until::Stopped(stop.clone()), &mut taken).await;
+            if taken.commits > 0 {
+                wait = FIRST_WAIT;
+            }
+            if let Err(error) = read {
+                let why = crate::error::chain(&error);
+                tracing::warn!(%dataset, "reading its topics stopped: {why}; tried again in {wait:?}");
+                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
+
+    /// One run: from where the table stands, until `until`.
+    async fn read_topics(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        root: &Path,
+        until: Until,
+        taken: &mut Taken,
+    ) -> Result<(), IngestError> {
+        let spec = self.spec(dataset)?;
+        let source = spec.source.kafka.clone().ok_or_else(|| IngestError::NoTopics(dataset.to_string()))?;
+        let consumer = Arc::new(connect::consumer(&source, dataset.as_str(), root)?);
+        let places = self.places(by, dataset, &spec, &source, &consumer).await?;
+        let assigned = places.iter().flat_map(|(topic, places)| {
+            places.iter().map(|(partition, place)| (topic.clone(), *partition, place.next))
+        });
+        connect::assign(&consumer, &source, assigned)?;
+        let latency = spec.latency.map_or(LATENCY, |span| Duration::from_micros(span.as_micros().unsigned_abs()));
+        let (batches, mut arriving) = mpsc::channel(1);
+        let age = (latency / 2).max(Duration::from_millis(10));
+        let reading = Reading { consumer: Arc::clone(&consumer), source: source.clone(), places, until, age, batches };
+        let reading = tokio::task::spawn_blocking(move || reading.run());
+        let mut schemas = source.registry.as_ref().map(|registry| Schemas::new(registry, root)).transpose()?;
+        let mut landed = Ok(());
+        while let Some(batch) = arriving.recv().await {
+            let schemas = schemas.as_mut();
+            match self.land(by, dataset, &spec, &source, batch, schemas).await {
+                Ok(fact) => {
+                    taken.add(&fact);
+                    tell_group(&consumer, &source, &fact);
+                }
+                Err(error) => {
+                    landed = Err(error);
+                    break;
+                }
+            }
+        }
+        drop(arriving);
+        let read = reading.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))?;
+        // Leaving a cluster can take a moment.
+        tokio::task::spawn_blocking(move || drop(consumer)).await.ok();
+        landed.and(read)
+    }
+
+    /// Where reading begins in each partition.
+    async fn places(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        spec: &DatasetSpec,
+        source: &KafkaSource,
+        consumer: &Arc<Reader>,
+    ) -> Result<Places, IngestError> {
+        let (asking, asked) = (Arc::clone(consumer), source.clone());
+        let partitions = tokio::task::spawn_blocking(move || connect::partitions(&asking, &asked));
+        let partitions = partitions.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))??;
+        let latest = source.start == KafkaStart::Latest;
+        let (mut places, mut begun) = (Places::new(), Vec::new());
+        for partition in partitions {
+            let name = source.position_name(&partition.topic, partition.number);
+            let position = self.lake.position(dataset, &name).await?;
+            let next = beginning(dataset.as_str(), &partition, position, latest)?;
+            if position.is_none() && latest {
+                begun.push((partition.topic.clone(), partition.number, next));
+            }
+            let place = Place { next, end: partition.end, at_end: false };
+            places.entry(partition.topic).or_default().insert(partition.number, place);
+        }
+        // "From the next message on" means from this moment on, also for a run that begins after this one died.
+        if !begun.is_empty() {
+            self.land(by, dataset, spec, source, Batch::at_places(begun), None).await?;
+        }
+        Ok(places)
+    }
+
+    /// Commits one batch with the places that it leads to.
+    async fn land(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        spec: &DatasetSpec,
+        source: &KafkaSource,
+        batch: Batch,
+        schemas: Option<&mut Schemas>,
+    ) -> Result<DatasetCommitted, IngestError> {
+        let stretches = stretches(source, &batch);
+        let batch_source =
+            BatchSource { name: format!("kafka:{}", source.topics.join(",")), digest: digest(&stretches) };
+        let (contract, decoder) = (spec.contract.clone(), source.clone());
+        let known = match schemas {
+            Some(schemas) if source.format == KafkaFormat::Avro => schemas.of(&batch).await?,
+            _ => Known::new(),
+        };
+        let decoding = move || {
+            let object = |value: &[u8]| match decoder.format {
+                KafkaFormat::Json => decode::json_object(value, decoder.max_depth),
+                KafkaFormat::Avro => avro_object(value, &known, decoder.max_depth),
+            };
+            let decoded = decode::decode(&batch, &decoder, &contract, object);
+            (decoded, batch)
+        };
+        let interrupted = |_| IngestError::Interrupted(dataset.to_string());
+        let (decoded, batch) = tokio::task::spawn_blocking(decoding).await.map_err(interrupted)?;
+        let decoded =
+            decoded.map_err(|error| IngestError::Rows { dataset: dataset.to_string(), what: error.to_string() })?;
+        let mut checker = self.lake.checker(dataset);
+        let mut checked = vec![checker.check(&[decoded.rows]).await?];
+        if !decoded.set_aside.is_empty() {
+            checked.push(Checked::set_aside(&spec.contract, decoded.set_aside));
+        }
+        // A stream cannot be sent back. A batch that its contract refuses as a whole waits in the quarantine as a whole.
+        if let Some(sentence) = self.lake.refusal(dataset, &checked)? {
+            checked = vec![Checked::set_aside(&spec.contract, decode::all_set_aside(&batch, &sentence))];
+        }
+        drop(batch);
+        let outcome = self.lake.commit_stretches(by, dataset, &batch_source, checked, stretches).await?;
+        if let Err(error) = self.hand_on(dataset, &outcome).await {
+            tracing::warn!(%dataset, "{}", crate::error::chain(&error));
+        }
+        match outcome {
+            WriteOutcome::Committed { fact, .. } | WriteOutcome::Already(fact) => Ok(fact),
+            WriteOutcome::Refused(refused) => {
+                Err(IngestError::Rows { dataset: dataset.to_string(), what: refused.sentence })
+            }
+        }
+    }
+}
+
+/// Reads an Avro record in the Confluent wire format.
+fn avro_object(value: &[u8], known: &Known, max_depth: u16) -> Result<Map<String, Value>, Poison> {
+    let (id, record) = registry::header(value)?;
+    match known.get(&id) {
+        Some(Ok(schema)) => schema.record(record, max_depth),
+        Some(Err(poison)) => Err(poison.clone()),
+        None => Err(Poison::new("its schema id is unknown to the registry", format!("it is {id}"))),
+    }
+}
+
+/// What a batch covers, by the names under which the table keeps positions.
+fn stretches(source: &KafkaSource, batch: &Batch) -> Vec<Stretch> {
+    let stretch = |(topic, partition, cover): (&str, i32, batch::Cover)| Stretch {
+        source: source.position_name(topic, partition),
+        first: cover.first,
+        next: cover.next,
+        rows: cover.rows,
+    };
+    batch.covers().map(stretch).collect()
+}
+
+/// What names a batch: the stretches that it covers, and nothing else.
+fn digest(stretches: &[Stretch]) -> Digest {
+    let mut digest = Digest::builder();
+    for stretch in stretches {
+        digest.update(format!("{}:{}-{}\n", stretch.source, stretch.first, stretch.next));
+    }
+    digest.finish()
+}
+
+/// Tells the declared group how far the table is. It is not asked for, so that nothing depends on it.
+fn tell_group(consumer: &Reader, source: &KafkaSource, fact: &DatasetCommitted) {
+    if source.group.is_none() {
+        return;
+    }
+    let places = fact.stretches.iter().filter_map(|stretch| {
+        let place = stretch.source.strip_prefix("kafka:")?;
+        let (topic, partition) = place.split('#').next()?.rsplit_once('/')?;
+        Some((topic.to_owned(), partition.parse().ok()?, stretch.next))
+    });
+    let told = connect::list(places).and_then(|list| consumer.commit(&list, CommitMode::Async));
+    if let Err(error) = told {
+        tracing::warn!(%error, "the consumer group was not told");
+    }
+}

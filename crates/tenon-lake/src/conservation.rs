@@ -1,0 +1,299 @@
+//! Conservation: of every batch, rows in = accepted + quarantined + duplicates + dropped; the stretches of a source follow
+//! each other without gap or overlap; and what the facts say is what the tables hold.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use serde::Serialize;
+use tenon_core::fact::{DatasetCommitted, Payload};
+use tenon_core::{AsOf, DatasetName, Digest};
+
+use crate::log::Entry;
+use crate::{Lake, LakeError, quarantine_of};
+
+/// Facts that are read at a time.
+const FACTS_A_PAGE: usize = 1_000;
+
+/// What a walk over the whole history found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Conservation {
+    /// The sums, by dataset.
+    pub datasets: BTreeMap<DatasetName, Sums>,
+    /// The first place where the books do not balance; none where they do.
+    pub gap: Option<Gap>,
+}
+
+/// Sums over the batches of one dataset.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    /// Batches that landed.
+    pub commits: u64,
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Rows that landed.
+    pub accepted: u64,
+    /// Rows that went to the quarantine.
+    pub quarantined: u64,
+    /// Rows that had landed before.
+    pub duplicates: u64,
+    /// Rows that a declaration leaves out.
+    pub dropped: u64,
+    /// How far each ordered source is.
+    pub positions: BTreeMap<String, u64>,
+}
+
+/// A place where the books do not balance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The fact, where one is to blame.
+    pub fact: Option<u64>,
+    /// The source of the batch, or its stretch: `kafka:flights/3 from 100 to 200`.
+    pub stretch: String,
+    /// What is wrong, in a sentence.
+    pub problem: String,
+}
+
+/// What the walk remembers.
+#[derive(Default)]
+struct Walk {
+    found: Conservation,
+    /// Batches that were seen, by dataset and digest.
+    batches: HashSet<(DatasetName, Digest)>,
+    /// What the logs of tables say, by table and version.
+    logs: HashMap<String, Vec<Option<Entry>>>,
+}
+
+impl Lake {
+    /// Walks over every batch that ever landed, oldest first, up to the first that does not balance.
+    ///
+    /// # Errors
+    /// [`LakeError`] when the record or a table cannot be read.
+    pub async fn conservation(&self) -> Result<Conservation, LakeError> {
+        let (mut walk, mut from) = (Walk::default(), 0);
+        loop {
+            let facts = self.inner.ledger.facts_of(&[DatasetCommitted::KIND], from, FACTS_A_PAGE)?;
+            let Some(last) = facts.last() else { break };
+            from = last.index + 1;
+            for stored in facts {
+                let Ok(fact) = stored.fact.payload::<DatasetCommitted>() else { continue };
+                if let Some((stretch, problem)) = self.unbalanced(&mut walk, &fact).await? {
+                    walk.found.gap = Some(Gap { dataset: fact.dataset, fact: Some(stored.index), stretch, problem });
+                    return Ok(walk.found);
+                }
+            }
+        }
+        let datasets: Vec<DatasetName> = walk.found.datasets.keys().cloned().collect();
+        for dataset in datasets {
+            for table in [dataset.to_string(), quarantine_of(dataset.as_str())] {
+                if let Some(problem) = self.unaccounted(&mut walk, &table).await? {
+                    let stretch = format!("table {table}");
+                    walk.found.gap = Some(Gap { dataset, fact: None, stretch, problem });
+                    return Ok(walk.found);
+                }
+            }
+        }
+        Ok(walk.found)
+    }
+
+    /// What is wrong with one batch: its stretch, and why.
+    async fn unbalanced(
+        &self,
+        walk: &mut Walk,
+        fact: &DatasetCommitted,
+    ) -> Result<Option<(String, String)>, LakeError> {
+        if let Some(wrong) = walk.add(fact) {
+            return Ok(Some(wrong));
+        }
+        let mut tables = vec![(fact.dataset.to_string(), Some(fact.version), fact.accepted)];
+        tables.push((quarantine_of(fact.dataset.as_str()), fact.quarantine_version, fact.quarantined));
+        // A batch without accepted rows names the version that stood, unless it moved a source.
+        if fact.accepted == 0 && fact.stretches.is_empty() {
+            tables.remove(0);
+        }
+        for (table, version, rows) in tables {
+            let Some(version) = version else { continue };
+            let Some(entry) = self.logged(walk, &table, version).await? else { continue };
+            if entry.rows.is_some_and(|held| held != rows) {
+                let held = entry.rows.unwrap_or(0);
+                let problem =
+                    format!("version {version} of table `{table}` added {held} rows, and the fact says {rows}");
+                return Ok(Some((fact.source.clone(), problem)));
+            }
+            let moved = fact.stretches.iter().find(|stretch| {
+                table == fact.dataset.as_str() && entry.positions.get(&stretch.source) != Some(&stretch.next)
+            });
+            if let Some(stretch) = moved {
+                let problem = format!("version {version} of table `{table}` does not say that the source is there");
+                return Ok(Some((in_words(&stretch.source, stretch.first, stretch.next), problem)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Rows of a table that no fact accounts for, or that are gone.
+    async fn unaccounted(&self, walk: &mut Walk, table: &str) -> Result<Option<String>, LakeError> {
+        let Some(newest) = self.sealed_version(table)? else { return Ok(None) };
+        let sealed: HashSet<u64> = self.history(table)?.into_iter().map(|commit| commit.version).collect();
+        let mut sum = Some(0);
+        for version in 0..=newest {
+            let entry = self.logged(walk, table, version).await?;
+            // Rows of a batch that was undone are removed again, and what another part of the program rewrote has its own
+            // record: what a table holds is then not the sum of what was added.
+            let added = entry.filter(|entry| !entry.removes).and_then(|entry| entry.rows);
+            if sum.is_some() && added.is_some_and(|rows| rows > 0) && !sealed.contains(&version) {
+                let undone = self.is_undone(walk, table, version, newest).await?;
+                if !undone {
+                    let rows = added.unwrap_or(0);
+                    return Ok(Some(format!("version {version} added {rows} rows that no fact accounts for")));
+                }
+            }
+            sum = sum.zip(added).map(|(sum, rows)| sum + rows);
+        }
+        let Some(sum) = sum else { return Ok(None) };
+        let counted = self.query(&format!("SELECT count(*) FROM \"{table}\""), AsOf::Latest).await?;
+        let held = counted.first().map_or(0, |rows| rows.column(0).as_primitive::<Int64Type>().value(0));
+        Ok((u64::try_from(held).ok() != Some(sum))
+            .then(|| format!("the table holds {held} rows, and {sum} were added to it")))
+    }
+
+    /// Whether a later version of the table removes files, as undoing a version does.
+    async fn is_undone(&self, walk: &mut Walk, table: &str, version: u64, newest: u64) -> Result<bool, LakeError> {
+        for later in version + 1..=newest {
+            if self.logged(walk, table, later).await?.is_some_and(|entry| entry.removes) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What a table's log says of a version; none where the log no longer goes back so far.
+    async fn logged<'a>(&self, walk: &'a mut Walk, table: &str, version: u64) -> Result<Option<&'a Entry>, LakeError> {
+        let log = walk.logs.entry(table.to_owned()).or_default();
+        let handle = self.table(table).await?;
+        for next in log.len() as u64..=version {
+            let entry = handle.store().entry(next).await?;
+            log.push(entry.map(|bytes| Entry::parse(&bytes)));
+        }
+        Ok(usize::try_from(version).ok().and_then(|version| log.get(version)).and_then(Option::as_ref))
+    }
+}
+
+impl Walk {
+    /// Adds a batch to the sums; says what is wrong with it by itself, or after those before it.
+    fn add(&mut self, fact: &DatasetCommitted) -> Option<(String, String)> {
+        let out = fact.accepted + fact.quarantined + fact.duplicates + fact.dropped;
+        if out != fact.rows_in {
+            let problem = format!("{} rows came in, and {out} went somewhere", fact.rows_in);
+            return Some((fact.source.clone(), problem));
+        }
+        if !self.batches.insert((fact.dataset.clone(), fact.source_digest)) {
+            return Some((fact.source.clone(), "this batch landed before".to_owned()));
+        }
+        let sums = self.found.datasets.entry(fact.dataset.clone()).or_default();
+        let from_stretches: u64 = fact.stretches.iter().map(|stretch| stretch.rows).sum();
+        if !fact.stretches.is_empty() && from_stretches != fact.rows_in {
+            let problem = format!("{} rows came in, and the stretches hold {from_stretches}", fact.rows_in);
+            return Some((fact.source.clone(), problem));
+        }
+        for stretch in &fact.stretches {
+            let in_words = || in_words(&stretch.source, stretch.first, stretch.next);
+            let before = sums.positions.insert(stretch.source.clone(), stretch.next);
+            if stretch.next < stretch.first || stretch.rows > stretch.next - stretch.first {
+                return Some((in_words(), format!("it cannot hold {} rows", stretch.rows)));
+            }
+            match before {
+                Some(before) if before < stretch.first => {
+                    return Some((in_words(), format!("there is a gap before it: the one before ends at {before}")));
+                }
+                Some(before) if before > stretch.first => {
+                    return Some((in_words(), format!("it overlaps the one before, which ends at {before}")));
+                }
+                _ => {}
+            }
+        }
+        sums.commits += 1;
+        sums.rows_in += fact.rows_in;
+        sums.accepted += fact.accepted;
+        sums.quarantined += fact.quarantined;
+        sums.duplicates += fact.duplicates;
+        sums.dropped += fact.dropped;
+        None
+    }
+}
+
+fn in_words(source: &str, first: u64, next: u64) -> String {
+    format!("{source} from {first} to {next}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tenon_core::fact::Stretch;
+
+    use super::*;
+
+    fn fact(batch: &str, rows: [u64; 5], stretches: &[(&str, u64, u64, u64)]) -> DatasetCommitted {
+        let [rows_in, accepted, quarantined, duplicates, dropped] = rows;
+        let stretch = |(source, first, next, rows): &(&str, u64, u64, u64)| Stretch {
+            source: (*source).to_owned(),
+            first: *first,
+            next: *next,
+            rows: *rows,
+        };
+        DatasetCommitted {
+            dataset: DatasetName::new("flights").unwrap(),
+            version: 0,
+            quarantine_version: None,
+            source: batch.to_owned(),
+            source_digest: Digest::of(batch),
+            rows_digest: Digest::of(batch),
+            rows_in,
+            accepted,
+            quarantined,
+            reasons: Vec::new(),
+            warnings: Vec::new(),
+            events: None,
+            duplicates,
+            dropped,
+            stretches: stretches.iter().map(stretch).collect(),
+        }
+    }
+
+    fn told(facts: &[DatasetCommitted]) -> Option<String> {
+        let mut walk = Walk::default();
+        facts.iter().find_map(|fact| walk.add(fact)).map(|(stretch, problem)| format!("{stretch}: {problem}"))
+    }
+
+    #[test]
+    fn books_that_balance_have_no_gap() {
+        let one = fact("one", [10, 7, 1, 1, 1], &[("p0", 0, 6, 6), ("p1", 5, 9, 4)]);
+        // A place may be empty, such as where a transaction ended.
+        let two = fact("two", [3, 3, 0, 0, 0], &[("p0", 6, 10, 3)]);
+        assert_eq!(told(&[one, two]), None);
+    }
+
+    #[test]
+    fn the_first_batch_that_does_not_balance_is_told() {
+        let cases = [
+            (fact("b", [10, 8, 1, 0, 0], &[]), "b: 10 rows came in, and 9 went somewhere"),
+            (fact("a", [1, 1, 0, 0, 0], &[]), "a: this batch landed before"),
+            (fact("b", [3, 3, 0, 0, 0], &[("p0", 10, 14, 4)]), "b: 3 rows came in, and the stretches hold 4"),
+            (fact("b", [2, 2, 0, 0, 0], &[("p0", 10, 11, 2)]), "p0 from 10 to 11: it cannot hold 2 rows"),
+            (
+                fact("b", [1, 1, 0, 0, 0], &[("p0", 11, 12, 1)]),
+                "p0 from 11 to 12: there is a gap before it: the one before ends at 10",
+            ),
+            (
+                fact("b", [1, 1, 0, 0, 0], &[("p0", 9, 10, 1)]),
+                "p0 from 9 to 10: it overlaps the one before, which ends at 10",
+            ),
+        ];
+        for (wrong, expected) in cases {
+            let first = fact("a", [10, 10, 0, 0, 0], &[("p0", 0, 10, 10)]);
+            assert_eq!(told(&[first, wrong]).as_deref(), Some(expected));
+        }
+    }
+}

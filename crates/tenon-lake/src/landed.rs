@@ -1,0 +1,208 @@
+//! What has landed in a dataset so far, as far as the next batch is held against it: the latest event, and the keys of the
+//! rows near it. It is read from the table itself, so that a restart knows what the last run knew.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::cast;
+use arrow::compute::kernels::aggregate::max;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
+use tenon_core::spec::{ColumnType, DatasetSpec};
+use tenon_core::{AsOf, DatasetName, Timestamp};
+
+use crate::contract::arrow_type;
+use crate::log::utc;
+use crate::{Lake, LakeError};
+
+/// What has landed in one dataset.
+#[derive(Debug, Default)]
+pub(crate) struct Landed {
+    /// The declaration that it was read for.
+    spec: Option<DatasetSpec>,
+    /// The version of the table that it was read from.
+    version: Option<u64>,
+    /// The latest event.
+    newest: Option<i64>,
+    /// When the row of a key happened; keys near the latest event only.
+    keys: HashMap<Box<[u8]>, i64>,
+    /// How many keys were left when old ones were last forgotten.
+    kept: usize,
+    /// Keys that the batch under way has taken.
+    taken: HashSet<Box<[u8]>>,
+}
+
+/// Keys are forgotten when there are so many, and twice as many as when they were last forgotten.
+const FEW_KEYS: usize = 65_536;
+
+impl Landed {
+    /// The moment before which an event is too late.
+    pub(crate) fn watermark(&self) -> Option<Timestamp> {
+        let late = self.spec.as_ref()?.late.as_ref()?;
+        Some(Timestamp::from_micros(self.newest?) - late.allowed)
+    }
+
+    pub(crate) fn dedups(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.dedup.is_some())
+    }
+
+    /// Set where a row that is not in `out` has a key that has landed, or that an earlier row of the batch has.
+    pub(crate) fn repeated(
+        &mut self,
+        rows: &RecordBatch,
+        key: &[usize],
+        out: Option<&BooleanBuffer>,
+    ) -> Result<BooleanBuffer, ArrowError> {
+        let columns: Vec<ArrayRef> = key.iter().map(|at| Arc::clone(rows.column(*at))).collect();
+        let keys = encoded(&columns)?;
+        let mut repeated = vec![false; rows.num_rows()];
+        for (row, repeated) in repeated.iter_mut().enumerate() {
+            if out.is_some_and(|out| out.value(row)) {
+                continue;
+            }
+            let key = keys.row(row);
+            *repeated = self.keys.contains_key(key.as_ref()) || self.taken.contains(key.as_ref());
+            if !*repeated {
+                self.taken.insert(key.as_ref().into());
+            }
+        }
+        Ok(repeated.into())
+    }
+
+    /// Takes note of rows that are in the table: the key's columns, then the event's.
+    fn note(&mut self, rows: &[RecordBatch]) -> Result<(), ArrowError> {
+        for batch in rows {
+            let events = moments(batch.column(batch.num_columns() - 1))?;
+            self.newest = self.newest.max(max(&events));
+            if self.dedups() {
+                let keys = encoded(&batch.columns()[..batch.num_columns() - 1])?;
+                for row in (0..batch.num_rows()).filter(|row| events.is_valid(*row)) {
+                    let known = self.keys.entry(keys.row(row).as_ref().into()).or_insert(i64::MIN);
+                    *known = (*known).max(events.value(row));
+                }
+            }
+        }
+        if self.keys.len() > FEW_KEYS.max(2 * self.kept) {
+            self.forget();
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) {
+        let within = self.spec.as_ref().and_then(|spec| spec.dedup.as_ref()).map(|dedup| dedup.within);
+        if let (Some(within), Some(newest)) = (within, self.newest) {
+            let oldest = (Timestamp::from_micros(newest) - within).as_micros();
+            self.keys.retain(|_, event| *event >= oldest);
+        }
+        self.kept = self.keys.len();
+    }
+}
+
+impl Lake {
+    /// What has landed in a dataset that must know it, up to date, and locked until the batch has landed as well; none
+    /// where the dataset's declaration asks for nothing of it.
+    pub(crate) async fn landed(
+        &self,
+        dataset: &DatasetName,
+    ) -> Result<Option<tokio::sync::OwnedMutexGuard<Landed>>, LakeError> {
+        let spec = self.table_spec(dataset)?.spec;
+        let Some(event) = spec.event_time.clone().filter(|_| spec.late.is_some() || spec.dedup.is_some()) else {
+            return Ok(None);
+        };
+        let slot = Arc::clone(self.inner.landed.lock().entry(dataset.clone()).or_default());
+        let mut landed = slot.lock_owned().await;
+        if landed.spec.as_ref() != Some(&spec) {
+            *landed = Landed { spec: Some(spec.clone()), ..Landed::default() };
+        }
+        landed.taken.clear();
+        let newest = self.sealed_version(dataset.as_str())?;
+        if landed.version == newest {
+            return Ok(Some(landed));
+        }
+        let mut columns: Vec<String> = if spec.dedup.is_some() { spec.contract.key.clone() } else { Vec::new() };
+        columns.push(event);
+        let rows = self.landed_rows(dataset, &columns, &spec, landed.version).await?;
+        landed.note(&rows).map_err(|error| LakeError::contract(dataset.as_str(), error.to_string()))?;
+        landed.version = newest;
+        landed.forget();
+        Ok(Some(landed))
+    }
+
+    /// Rows that came after `version`, or all that matter where nothing is known yet.
+    async fn landed_rows(
+        &self,
+        dataset: &DatasetName,
+        columns: &[String],
+        spec: &DatasetSpec,
+        version: Option<u64>,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let event = columns.last().map_or("", String::as_str);
+        let list = columns.iter().map(|column| format!("\"{column}\"")).collect::<Vec<_>>().join(", ");
+        let mut sql = format!("SELECT {list} FROM \"{dataset}\"");
+        let newest = self.sealed_version(dataset.as_str())?;
+        if let (Some(version), Some(newest)) = (version, newest)
+            && newest > version
+            && newest - version <= FEW_VERSIONS
+        {
+            let mut rows = Vec::new();
+            for version in version + 1..=newest {
+                rows.extend(self.added_in_order(dataset.as_str(), version, columns).await?);
+            }
+            return Ok(rows);
+        }
+        if let Some(dedup) = &spec.dedup {
+            // A day more than asked for, so that no rounding of the window's start matters.
+            let hours = dedup.within.as_secs_f64() / 3_600.0 + 24.0;
+            sql.push_str(&format!(
+                " WHERE \"{event}\" >= (SELECT max(\"{event}\") FROM \"{dataset}\") - INTERVAL '{} hours'",
+                hours.ceil()
+            ));
+        } else {
+            sql = format!("SELECT max(\"{event}\") FROM \"{dataset}\"");
+        }
+        self.query(&sql, AsOf::Latest).await
+    }
+
+    /// What a version added, with its columns as they are asked for.
+    async fn added_in_order(
+        &self,
+        table: &str,
+        version: u64,
+        columns: &[String],
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let rows = self.added(table, version, &names).await?;
+        let ordered = |batch: RecordBatch| {
+            let places = names.iter().map(|name| batch.schema().index_of(name)).collect::<Result<Vec<_>, _>>()?;
+            batch.project(&places)
+        };
+        let misfit = |error: ArrowError| LakeError::Misfit { table: table.to_owned(), what: error.to_string() };
+        rows.into_iter().map(|batch| ordered(batch).map_err(misfit)).collect()
+    }
+}
+
+/// Above so many new versions a table is read with one query.
+const FEW_VERSIONS: u64 = 64;
+
+/// Keys as bytes that are equal where the keys are.
+fn encoded(columns: &[ArrayRef]) -> Result<arrow::row::Rows, ArrowError> {
+    let columns: Vec<ArrayRef> = columns.iter().map(plain).collect::<Result<_, _>>()?;
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+    RowConverter::new(fields)?.convert_columns(&columns)
+}
+
+/// The same values in the type that a contract would give them, whatever a query made of them.
+fn plain(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    use arrow::datatypes::DataType::{LargeUtf8, Utf8View};
+    match column.data_type() {
+        LargeUtf8 | Utf8View => cast(column, &arrow_type(ColumnType::String)),
+        _ => Ok(Arc::clone(column)),
+    }
+}
+
+fn moments(column: &ArrayRef) -> Result<TimestampMicrosecondArray, ArrowError> {
+    Ok(cast(column, &utc())?.as_primitive::<TimestampMicrosecondType>().clone())
+}
