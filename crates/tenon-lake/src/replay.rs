@@ -2,7 +2,8 @@
 //! them stands in the place of what had.
 //!
 //! One batch at a time is read, checked and written; nothing is visible before the table's one commit. Rows that people
-//! released from the quarantine, or discarded, stay what they were made.
+//! released from the quarantine, or discarded, stay what they were, and so do rows that came by the merge of a branch, which
+//! keeps none as they came. A batch that a restore took out stays out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,13 +13,18 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
-use tenon_core::fact::{DatasetCommitted, DatasetReplayed, QuarantineReleased, Replaced};
+use tenon_core::fact::{
+    BranchCommitted, BranchMerged, DatasetCommitted, DatasetReplayed, DatasetRestored, Payload, QuarantineReleased,
+    Replaced,
+};
 use tenon_core::id::OperationId;
-use tenon_core::{DatasetName, Digest, Principal};
+use tenon_core::{DatasetName, Digest, Principal, Timestamp};
 
 use crate::commit::{Files, Step, discard, table_schema};
 use crate::contract::{Checked, KeySet, Rules, SeenRows, Tally, contract_schema, quarantine_schema};
-use crate::log::{DataFile, Note, Seal, Sealing, Then};
+use crate::landed::Landed;
+use crate::log::{DataFile, Entry, Note, Seal, Sealing, Then};
+use crate::place::Place;
 use crate::raw::as_they_came;
 use crate::table::{Change, Table};
 use crate::{Lake, LakeError, TableCommit, quarantine_of, raw_of, rows_digest};
@@ -29,6 +35,31 @@ struct Batch {
     raw_version: u64,
     source: String,
     digest: Digest,
+    /// Rows that came in with it, also those that could not be read as such and are not kept.
+    rows_in: u64,
+    /// The index of its fact.
+    fact: u64,
+}
+
+/// What a dataset's facts say of who wrote its files.
+#[derive(Default)]
+pub(crate) struct Authors {
+    /// The batch whose rows alone a file holds, by the operation in the file's name.
+    pub of_batch: HashMap<OperationId, OperationId>,
+    /// Others that wrote files: releases, and batches that came by a merge.
+    others: HashSet<OperationId>,
+    /// Batches that no restore has taken out.
+    standing: HashMap<OperationId, Standing>,
+}
+
+/// A batch that no restore has taken out.
+struct Standing {
+    /// The index of its fact.
+    fact: u64,
+    /// Its latest event.
+    latest: Option<Timestamp>,
+    /// Whether it may have rows in the table: some landed, or some are kept that may have landed since.
+    has_rows: bool,
 }
 
 /// The data files of a replay on their way to its commit.
@@ -47,12 +78,16 @@ impl Lake {
     pub async fn replay(&self, by: &Principal, dataset: &DatasetName, from: u64) -> Result<DatasetReplayed, LakeError> {
         let resource = self.table_spec(dataset)?;
         let rules = self.rules(dataset)?;
-        let (versions, held) = self.settled_head(dataset).await?;
+        // No vacuum may take the files that are written before the commit which names them.
+        let _one = self.inner.versions.lock().await;
+        let (versions, held) = self.settled_head(&Place::of(dataset)).await?;
         let table = self.table(dataset.as_str()).await?;
         let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
         let quarantine_versions = quarantine.head.lock().await.version.map_or(0, |version| version + 1);
-        let batches = self.kept_batches(dataset, from)?;
-        let (replaced, stays) = self.files_of(dataset, &table, versions, &batches).await?;
+        let authors = self.authors(dataset)?;
+        let batches = self.kept_batches(dataset, from, &authors)?;
+        let (replaced, stays) = self.files_of(dataset, &table, versions, &batches, &authors).await?;
+        let landed = Landed::begin(&resource.spec, latest_before(&batches, &authors));
         let spec = Digest::of(serde_json::to_vec(&resource.spec).unwrap_or_default());
         let operation = OperationId::derive(&[
             "dataset.replay",
@@ -65,7 +100,7 @@ impl Lake {
 
         let mut written = Written::default();
         let run = Run { lake: self, dataset, rules: &rules, operation, table: &table, quarantine: &quarantine };
-        let outcome = run.all(&batches, &replaced, &stays, &mut written).await;
+        let outcome = run.all(&batches, &replaced, &stays, landed, &mut written).await;
         let Outcome { tally, moved, digest, quarantine_removed, quarantine_gone, accepted_gone } = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -84,6 +119,7 @@ impl Lake {
             accepted: tally.accepted(),
             quarantined: tally.quarantined,
             dropped: tally.dropped,
+            duplicates: tally.duplicates,
             now_accepted: moved.0,
             no_longer_accepted: moved.1,
             replaced: Replaced { accepted: accepted_gone, quarantined: quarantine_gone },
@@ -100,16 +136,16 @@ impl Lake {
         }
         let contract = Arc::new(contract_schema(&resource.spec.contract));
         let schema = table_schema(dataset, held.as_ref(), &contract)?;
-        let change =
-            Change { added: written.table, removed: replaced.into_iter().map(|file| file.path).collect(), schema };
+        let removed = replaced.into_iter().map(|file| file.path).collect();
+        let change = Change { added: written.table, removed, schema, ..Change::default() };
         let then = Then { added: written.quarantine, removed: quarantine_removed };
         let follows = !then.added.is_empty() || !then.removed.is_empty();
-        let seal = |fact: &DatasetReplayed| {
-            let fact = Sealing::of(fact).map_err(|error| LakeError::Interrupted(error.to_string()))?;
-            Ok::<_, LakeError>(Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact })
+        let seal =
+            |fact: &DatasetReplayed| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: Sealing::of(fact) };
+        let note = |version| {
+            let replayed = DatasetReplayed { version, ..fact.clone() };
+            Note { operation, seal: Some(seal(&replayed)), then: follows.then(|| then.clone()) }
         };
-        let sealed = seal(&fact)?;
-        let note = |_| Note { operation, seal: Some(sealed.clone()), then: follows.then(|| then.clone()) };
         let now = self.inner.clock.now();
         let mut fact = DatasetReplayed { version: table.commit(&mut head, change, now, note).await?, ..fact.clone() };
         self.reached(Step::Landed)?;
@@ -118,23 +154,30 @@ impl Lake {
             fact.quarantine_version = Some(version);
         }
         self.reached(Step::Followed)?;
-        self.seal(dataset.as_str(), operation, seal(&fact)?).await?;
+        self.seal(dataset.as_str(), operation, seal(&fact)).await?;
         head.unsealed.remove(&operation);
         quarantine_head.unsealed.remove(&operation);
+        drop((head, quarantine_head));
+        self.forget_landed(dataset).await;
         Ok(fact)
     }
 
-    /// The batches whose rows are kept as they came, from a version of them on.
-    fn kept_batches(&self, dataset: &DatasetName, from: u64) -> Result<Vec<Batch>, LakeError> {
+    /// The batches that stand and whose rows are kept as they came, from a version of them on.
+    fn kept_batches(&self, dataset: &DatasetName, from: u64, authors: &Authors) -> Result<Vec<Batch>, LakeError> {
         let raw = raw_of(dataset.as_str());
         let mut batches = Vec::new();
         for commit in self.history(&raw)?.into_iter().filter(|commit| commit.version >= from) {
             let Some((operation, fact)) = self.batch_fact(&commit)? else { continue };
+            if !authors.standing.contains_key(&operation) {
+                continue;
+            }
             batches.push(Batch {
                 operation,
                 raw_version: commit.version,
                 source: fact.source,
                 digest: fact.source_digest,
+                rows_in: fact.rows_in,
+                fact: commit.fact,
             });
         }
         if batches.is_empty() {
@@ -158,30 +201,12 @@ impl Lake {
         table: &Arc<Table>,
         versions: u64,
         batches: &[Batch],
+        Authors { of_batch, others, standing }: &Authors,
     ) -> Result<(Vec<DataFile>, Vec<DataFile>), LakeError> {
         let Some(newest) = versions.checked_sub(1) else { return Ok((Vec::new(), Vec::new())) };
         let replayed: HashSet<OperationId> = batches.iter().map(|batch| batch.operation).collect();
-        // Who wrote a file stands in its name: a batch, a release, or a replay of a batch.
-        let (mut of_batch, mut others) = (HashMap::new(), HashSet::new());
-        let mut replays = Vec::new();
-        for commit in self.history(dataset.as_str())? {
-            for stored in self.inner.ledger.facts(commit.fact..commit.fact + 1)? {
-                let Some(operation) = stored.fact.operation else { continue };
-                if stored.fact.is::<DatasetCommitted>() {
-                    of_batch.insert(operation, operation);
-                } else if stored.fact.is::<DatasetReplayed>() {
-                    replays.push(operation);
-                } else if stored.fact.is::<QuarantineReleased>() {
-                    others.insert(operation);
-                }
-            }
-        }
-        for replay in replays {
-            let all: Vec<OperationId> = of_batch.values().copied().collect::<HashSet<_>>().into_iter().collect();
-            of_batch.extend(all.into_iter().map(|batch| (files_name(replay, batch), batch)));
-        }
         let (mut replaced, mut stays, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
-        for file in table.files(newest).await? {
+        for file in table.files(newest).await?.into_values() {
             match writer(&file.path) {
                 Some(writer) if of_batch.get(&writer).is_some_and(|batch| replayed.contains(batch)) => {
                     replaced.push(file)
@@ -190,8 +215,9 @@ impl Lake {
                 _ => unknown.push(file),
             }
         }
-        // Files that were merged hold rows of several batches: they can go only where all of these are replayed.
-        let all_replayed = of_batch.values().all(|batch| replayed.contains(batch)) && others.is_empty();
+        // Files that a compaction wrote hold rows of several batches: they can go only where all of these are replayed.
+        let is_replayed = |(batch, stands): (&OperationId, &Standing)| replayed.contains(batch) || !stands.has_rows;
+        let all_replayed = standing.iter().all(is_replayed) && others.is_empty();
         if !unknown.is_empty() && !all_replayed {
             return Err(LakeError::NotPossible(format!(
                 "`{dataset}` has files that hold rows of batches that would be replayed and of others, such as `{}`: replay from the beginning",
@@ -201,6 +227,60 @@ impl Lake {
         replaced.extend(unknown);
         Ok((replaced, stays))
     }
+
+    /// Who wrote a dataset's files, which stands in their names: a batch, a replay of a batch, a release, or a batch on a
+    /// branch that was merged. What a compaction wrote is of none of these.
+    pub(crate) fn authors(&self, dataset: &DatasetName) -> Result<Authors, LakeError> {
+        let mut authors = Authors::default();
+        let (mut replays, mut is_merged) = (Vec::new(), false);
+        // Backwards: behind a restore it goes on with what that restored.
+        let mut newest = u64::MAX;
+        for commit in self.history(dataset.as_str())?.into_iter().rev() {
+            let stands = commit.version <= newest;
+            for stored in self.inner.ledger.facts(commit.fact..commit.fact + 1)? {
+                let Some(operation) = stored.fact.operation else { continue };
+                if let Ok(batch) = stored.fact.payload::<DatasetCommitted>() {
+                    authors.of_batch.insert(operation, operation);
+                    if stands {
+                        let latest = batch.events.map(|(_, latest)| latest);
+                        let has_rows = batch.accepted > 0 || batch.raw_version.is_some();
+                        authors.standing.insert(operation, Standing { fact: commit.fact, latest, has_rows });
+                    }
+                } else if let Ok(restored) = stored.fact.payload::<DatasetRestored>() {
+                    newest = if stands { restored.to } else { newest };
+                } else if stored.fact.is::<DatasetReplayed>() {
+                    replays.push(operation);
+                } else if stored.fact.is::<QuarantineReleased>() {
+                    authors.others.insert(operation);
+                } else if stored.fact.is::<BranchMerged>() {
+                    is_merged = true;
+                }
+            }
+        }
+        let batches: Vec<OperationId> = authors.of_batch.keys().copied().collect();
+        for replay in replays {
+            authors.of_batch.extend(batches.iter().map(|batch| (files_name(replay, *batch), *batch)));
+        }
+        let mut from = 0;
+        while is_merged {
+            let facts = self.inner.ledger.facts_of(&[BranchCommitted::KIND], from, FACTS_A_PAGE)?;
+            let Some(last) = facts.last() else { break };
+            from = last.index + 1;
+            for stored in &facts {
+                let of = stored.fact.payload::<BranchCommitted>().is_ok_and(|sealed| sealed.commit.dataset == *dataset);
+                authors.others.extend(stored.fact.operation.filter(|_| of));
+            }
+        }
+        Ok(authors)
+    }
+}
+
+/// The latest event that had landed before the first of these batches came, of batches that are not among them.
+fn latest_before(batches: &[Batch], authors: &Authors) -> Option<Timestamp> {
+    let replayed: HashSet<OperationId> = batches.iter().map(|batch| batch.operation).collect();
+    let first = batches.iter().map(|batch| batch.fact).min()?;
+    let others = authors.standing.iter().filter(|(batch, stands)| stands.fact < first && !replayed.contains(*batch));
+    others.filter_map(|(_, stands)| stands.latest).max()
 }
 
 /// What the names of a batch's files say who wrote them in a replay.
@@ -209,7 +289,7 @@ fn files_name(replay: OperationId, batch: OperationId) -> OperationId {
 }
 
 /// The operation in a data file's name: `part-00000-OPERATION.snappy.parquet`.
-fn writer(path: &str) -> Option<OperationId> {
+pub(crate) fn writer(path: &str) -> Option<OperationId> {
     let name = path.rsplit('/').next()?;
     name.strip_suffix(".snappy.parquet")?.strip_prefix("part-")?.split_once('-')?.1.parse().ok()
 }
@@ -235,6 +315,9 @@ struct Run<'a> {
     quarantine: &'a Arc<Table>,
 }
 
+/// Facts that are read at a time.
+const FACTS_A_PAGE: usize = 1_000;
+
 /// A row of a batch: the batch's digest, and the row's number.
 type RowKey = (String, i64);
 
@@ -244,13 +327,25 @@ impl Run<'_> {
         batches: &[Batch],
         replaced: &[DataFile],
         stays: &[DataFile],
+        mut landed: Option<Landed>,
         written: &mut Written,
     ) -> Result<Outcome, LakeError> {
-        let digests: HashSet<String> = batches.iter().map(|batch| batch.digest.to_string()).collect();
-        let resolved = self.rewrite_quarantine(&digests, written).await?;
+        let mut kept = HashMap::new();
+        for batch in batches {
+            kept.insert(batch.digest.to_string(), self.kept_numbers(batch).await?);
+        }
+        let resolved = self.rewrite_quarantine(&kept, written).await?;
         let mut references = HashMap::new();
         for reference in self.rules.references() {
-            references.insert(reference.to_owned(), self.lake.key_set(reference).await?);
+            references.insert(reference.to_owned(), self.lake.key_set(reference, None).await?);
+        }
+        if let Some(landed) = landed.as_mut().filter(|landed| landed.dedups()) {
+            for file in stays {
+                for rows in self.read(self.table, &file.path).await? {
+                    let rows = in_schema(&rows, &self.rules.loose()).map_err(|error| self.misfit(&error))?;
+                    landed.remember(&rows).map_err(|error| self.misfit(&error))?;
+                }
+            }
         }
         let (references, taken) = (Arc::new(references), Arc::new(self.taken(stays).await?));
         let (mut seen, mut tally, mut whole) = (SeenRows::default(), Tally::default(), Digest::builder());
@@ -272,7 +367,7 @@ impl Run<'_> {
                 }
                 numbers.push(rows.column(0).as_primitive::<Int64Type>().clone());
                 let came = as_they_came(&rows).map_err(|error| self.misfit(&error))?;
-                let checked = self.check(came, &references, &mut seen, &taken).await?;
+                let checked = self.check(came, &references, (&mut seen, &mut landed), &taken).await?;
                 if let Some(refusal) = checked.refusal() {
                     return Err(LakeError::NotPossible(format!("`{}` cannot be replayed: {refusal}", batch.source)));
                 }
@@ -290,6 +385,9 @@ impl Run<'_> {
                 balance.add(&piece.accepted, 1)?;
             }
             let accepted: Vec<RecordBatch> = pieces.iter().map(|piece| piece.accepted.clone()).collect();
+            if let Some(landed) = &mut landed {
+                landed.took(&accepted).map_err(|error| self.misfit(&error))?;
+            }
             whole.update(rows_digest(&self.rules.schema, &accepted).as_bytes());
             self.write(batch, pieces, &numbers, written).await?;
             tally.add(&sums);
@@ -308,22 +406,22 @@ impl Run<'_> {
         &self,
         rows: RecordBatch,
         references: &Arc<HashMap<String, Arc<KeySet>>>,
-        seen: &mut SeenRows,
+        (seen, landed): (&mut SeenRows, &mut Option<Landed>),
         taken: &Arc<HashMap<usize, KeySet>>,
     ) -> Result<Checked, LakeError> {
         let (rules, references, taken) = (Arc::clone(self.rules), Arc::clone(references), Arc::clone(taken));
-        let mut so_far = std::mem::take(seen);
+        let (mut so_far, mut landed_so_far) = (std::mem::take(seen), landed.take());
         let work = move || {
             let checked = match rules.convert(&rows, &references) {
-                Ok(Ok(converted)) => rules.finish(&rows, converted, &mut so_far, &taken),
+                Ok(Ok(converted)) => rules.finish(&rows, converted, &mut so_far, landed_so_far.as_mut(), &taken),
                 Ok(Err(refused)) => Ok(refused),
                 Err(error) => Err(error),
             };
-            (checked, so_far)
+            (checked, so_far, landed_so_far)
         };
         let done = tokio::task::spawn_blocking(work).await;
-        let (checked, so_far) = done.map_err(|error| LakeError::Interrupted(error.to_string()))?;
-        *seen = so_far;
+        let (checked, so_far, landed_so_far) = done.map_err(|error| LakeError::Interrupted(error.to_string()))?;
+        (*seen, *landed) = (so_far, landed_so_far);
         checked.map_err(|error| self.misfit(&error))
     }
 
@@ -372,16 +470,37 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes the replayed batches' open rows out of the quarantine's files; what else they hold is written again.
+    /// The numbers of a batch's rows that are kept as they came, as stretches, first and last. What could not be read as a
+    /// row has none: it is in the quarantine alone.
+    async fn kept_numbers(&self, batch: &Batch) -> Result<Vec<(i64, i64)>, LakeError> {
+        let name = raw_of(self.dataset.as_str());
+        let entry = self.lake.table(&name).await?.store().entry(batch.raw_version).await?;
+        if entry.and_then(|bytes| Entry::parse(&bytes).rows) == Some(batch.rows_in) {
+            return Ok(vec![(0, batch.rows_in as i64 - 1)]);
+        }
+        let mut stretches: Vec<(i64, i64)> = Vec::new();
+        for rows in self.lake.added(&name, batch.raw_version, &["_row_number"]).await? {
+            for number in rows.column(0).as_primitive::<Int64Type>().values() {
+                match stretches.last_mut() {
+                    Some((_, last)) if *last + 1 == *number => *last = *number,
+                    _ => stretches.push((*number, *number)),
+                }
+            }
+        }
+        Ok(stretches)
+    }
+
+    /// Takes the open rows that are replayed, by their batches' digests and their numbers there, out of the quarantine's
+    /// files; what else they hold is written again.
     async fn rewrite_quarantine(
         &self,
-        digests: &HashSet<String>,
+        replayed: &HashMap<String, Vec<(i64, i64)>>,
         written: &mut Written,
     ) -> Result<Resolved, LakeError> {
         let mut resolved = Resolved::default();
         let Some(newest) = self.quarantine.head.lock().await.version else { return Ok(resolved) };
         let mut left: Vec<RecordBatch> = Vec::new();
-        for file in self.quarantine.files(newest).await? {
+        for file in self.quarantine.files(newest).await?.into_values() {
             let (mut stay, mut gone) = (Vec::new(), 0);
             for rows in self.read(self.quarantine, &file.path).await? {
                 let of = rows.column_by_name("_source_digest").map(|column| column.as_string::<i32>().clone());
@@ -390,8 +509,11 @@ impl Run<'_> {
                 let (Some(of), Some(numbers)) = (of, numbers) else { continue };
                 let resolution = rows.column_by_name("_resolution").map(|column| column.as_string::<i32>().clone());
                 let is_open = |row: usize| resolution.as_ref().is_none_or(|column| column.is_null(row));
-                let goes: Vec<bool> =
-                    (0..rows.num_rows()).map(|row| digests.contains(of.value(row)) && is_open(row)).collect();
+                let is_replayed = |row: usize| {
+                    let holds = |(first, last): &(i64, i64)| (*first..=*last).contains(&numbers.value(row));
+                    replayed.get(of.value(row)).is_some_and(|stretches| stretches.iter().any(holds))
+                };
+                let goes: Vec<bool> = (0..rows.num_rows()).map(|row| is_open(row) && is_replayed(row)).collect();
                 for row in (0..rows.num_rows()).filter(|row| !is_open(*row)) {
                     resolved.rows.insert((of.value(row).to_owned(), numbers.value(row)));
                 }

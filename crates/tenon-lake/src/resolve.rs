@@ -19,6 +19,7 @@ use crate::commit::{Files, Step, discard, quarantine_table_schema};
 use crate::contract::{contract_schema, quarantine_schema};
 use crate::json::rows_from_objects;
 use crate::log::{DataFile, Note, Seal, Sealing, Then};
+use crate::place::Place;
 use crate::replay::in_schema;
 use crate::table::{Change, Table};
 use crate::{Lake, LakeError, quarantine_of, rows_digest};
@@ -101,7 +102,7 @@ impl Lake {
     ) -> Result<Released, LakeError> {
         let resource = self.table_spec(dataset)?;
         let rules = self.rules(dataset)?;
-        let (versions, _) = self.settled_head(dataset).await?;
+        let (versions, _) = self.settled_head(&Place::of(dataset)).await?;
         let table = self.table(dataset.as_str()).await?;
         let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
         let quarantine_version = quarantine.head.lock().await.version;
@@ -109,6 +110,11 @@ impl Lake {
         let chosen = self.chosen(&quarantine, quarantine_version, selection).await?;
 
         let mut checker = self.checker(dataset);
+        // Rows that somebody has decided about may be late; a key that has landed meanwhile has landed all the same.
+        (checker.landed, checker.asked) = (self.landed(dataset).await?, true);
+        if let Some(landed) = checker.landed.as_deref_mut() {
+            landed.excuse();
+        }
         let now = self.inner.clock.now();
         let (mut accepted, mut still_broken, mut keys, mut rewritten) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -117,11 +123,18 @@ impl Lake {
             meant += file.numbers.len() as u64;
             checker.seen.next_batch();
             let checked = checker.check(std::slice::from_ref(&file.repaired)).await?;
+            // What never was a row lacks columns, and must not keep the rows of other batches from being released.
             if let Some(refusal) = checked.refusal() {
-                return Err(LakeError::NotPossible(format!("these rows cannot be released: {refusal}")));
+                let rows = file.numbers.len() as u64;
+                add_reasons(&mut still_broken, &[Reason { rule: refusal.to_owned(), rows }]);
+                continue;
             }
             add_reasons(&mut still_broken, &checked.tally.reasons);
             add_reasons(&mut still_broken, &checked.tally.refusals);
+            if checked.tally.duplicates > 0 {
+                let rule = format!("key {}: has landed already", resource.spec.contract.key.join(", "));
+                add_reasons(&mut still_broken, &[Reason { rule, rows: checked.tally.duplicates }]);
+            }
             if !checked.tally.refusals.is_empty() {
                 continue;
             }
@@ -169,17 +182,20 @@ impl Lake {
             repaired: selection.set.iter().map(|(column, _)| column.clone()).collect(),
             reason: reason.to_owned(),
         };
-        let seal = |fact: &QuarantineReleased| {
-            let fact = Sealing::of(fact).map_err(|error| LakeError::Interrupted(error.to_string()))?;
-            Ok::<_, LakeError>(Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact })
+        let seal = |fact: &QuarantineReleased| Seal {
+            by: by.clone(),
+            pod: Some(resource.pod.clone()),
+            fact: Sealing::of(fact),
         };
-        let sealed = seal(&fact)?;
-        let note = |_| Note { operation, seal: Some(sealed.clone()), then: Some(then.clone()) };
+        let note = |version| {
+            let released = QuarantineReleased { version, ..fact.clone() };
+            Note { operation, seal: Some(seal(&released)), then: Some(then.clone()) }
+        };
         fact.version = table.commit(&mut head, change, now, note).await?;
         self.reached(Step::Landed)?;
         fact.quarantine_version = self.follow(operation, (&quarantine, &mut quarantine_head), then).await?;
         self.reached(Step::Followed)?;
-        self.seal(dataset.as_str(), operation, seal(&fact)?).await?;
+        self.seal(dataset.as_str(), operation, seal(&fact)).await?;
         head.unsealed.remove(&operation);
         quarantine_head.unsealed.remove(&operation);
         released.fact = Some(fact);
@@ -198,7 +214,7 @@ impl Lake {
         reason: &str,
     ) -> Result<Option<QuarantineDiscarded>, LakeError> {
         let resource = self.table_spec(dataset)?;
-        self.settled_head(dataset).await?;
+        self.settled_head(&Place::of(dataset)).await?;
         let quarantine = self.table(&quarantine_of(dataset.as_str())).await?;
         let version = quarantine.head.lock().await.version;
         let selection = Selection { filter: filter.map(str::to_owned), set: Vec::new() };
@@ -226,19 +242,12 @@ impl Lake {
             rows,
             reason: reason.to_owned(),
         };
-        let seal = |version| {
-            let fact = Sealing::of(&fact(version)).map_err(|error| LakeError::Interrupted(error.to_string()))?;
-            Ok::<_, LakeError>(Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact })
-        };
-        let next = version.map_or(0, |version| version + 1);
-        let sealed = seal(next)?;
-        let note = |version| Note {
-            operation,
-            seal: Some(Seal { fact: sealed.fact.clone().with_quarantine_version(version), ..sealed.clone() }),
-            then: None,
-        };
-        let made = quarantine.commit(&mut head, Change { added, removed, schema }, now, note).await?;
-        self.seal(dataset.as_str(), operation, seal(made)?).await?;
+        let seal =
+            |version| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: Sealing::of(&fact(version)) };
+        let note = |version| Note { operation, seal: Some(seal(version)), then: None };
+        let change = Change { added, removed, schema, ..Change::default() };
+        let made = quarantine.commit(&mut head, change, now, note).await?;
+        self.seal(&quarantine.name, operation, seal(made)).await?;
         head.unsealed.remove(&operation);
         Ok(Some(fact(made)))
     }
@@ -253,7 +262,7 @@ impl Lake {
         let Some(version) = version else { return Ok(Vec::new()) };
         let misfit = |error: ArrowError| LakeError::Misfit { table: quarantine.name.clone(), what: error.to_string() };
         let (mut chosen, mut unknown, mut fits) = (Vec::new(), None, false);
-        for DataFile { path, .. } in quarantine.files(version).await? {
+        for DataFile { path, .. } in quarantine.files(version).await?.into_values() {
             let pieces = self.rows_of_file(quarantine, &path).await?;
             let pieces = pieces.iter().map(|rows| in_schema(rows, &quarantine_schema())).collect::<Result<Vec<_>, _>>();
             let rows = pieces.and_then(|pieces| concat_batches(&quarantine_schema(), &pieces)).map_err(misfit)?;

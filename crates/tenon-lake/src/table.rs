@@ -204,18 +204,6 @@ impl Table {
         }
     }
 
-    /// The data files that make up a version.
-    pub(crate) async fn files(&self, version: u64) -> Result<Vec<DataFile>, LakeError> {
-        let snapshot = self.at(version).await?;
-        let state = snapshot.snapshot().map_err(|error| LakeError::read(&self.name, error))?;
-        let files = state.log_data().into_iter().map(|file| DataFile {
-            path: file.path().into_owned(),
-            bytes: usize::try_from(file.size()).unwrap_or_default(),
-            stats: file.stats().unwrap_or_default(),
-        });
-        Ok(files.collect())
-    }
-
     /// The table as it was at a version.
     pub(crate) async fn at(&self, version: u64) -> Result<DeltaTable, LakeError> {
         let failed = |error| LakeError::read(&self.name, error);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tenon_core::fact::Reason;
-use tenon_core::spec::{Cleaning, DatasetSpec};
+use tenon_core::spec::{Cleaning, Contract, DatasetSpec};
 use tenon_core::{AsOf, DatasetName};
 
 use crate::contract::{KeySet, Rules, SeenRows, Tally};
-use crate::replay::in_schema;
+use crate::replay::{in_schema, writer};
 use crate::{Lake, LakeError};
 
 /// What a declaration would say to the rows that a table holds.
@@ -35,10 +35,14 @@ impl Lake {
         let Some(version) = self.version(dataset.as_str(), AsOf::Latest).await? else { return Ok(None) };
         let spec = DatasetSpec { clean: Cleaning::default(), keep_raw: false, ..spec.clone() };
         let rules = Arc::new(Rules::compile(&self.inner.session, dataset.as_str(), &spec)?);
+        let without_key = Contract { key: Vec::new(), ..spec.contract.clone() };
+        let without_key = DatasetSpec { contract: without_key, ..spec };
+        let without_key = Arc::new(Rules::compile(&self.inner.session, dataset.as_str(), &without_key)?);
+        let authors = self.authors(dataset)?;
         let mut references = HashMap::new();
         for reference in rules.references() {
             // A reference to what is declared with the same change has no rows yet to be held against.
-            match self.key_set(reference).await {
+            match self.key_set(reference, None).await {
                 Ok(known) => drop(references.insert(reference.to_owned(), known)),
                 Err(LakeError::Query(_) | LakeError::NoDataset { .. }) => {}
                 Err(error) => return Err(error),
@@ -47,15 +51,17 @@ impl Lake {
         let references: Arc<HashMap<String, Arc<KeySet>>> = Arc::new(references);
         let table = self.table(dataset.as_str()).await?;
         let (mut seen, mut tally) = (SeenRows::default(), Tally::default());
-        for file in table.files(version).await? {
-            // Keys are unique within a batch, and a file is of one.
+        for file in table.files(version).await?.into_values() {
+            // Keys are unique within a batch; a file of several, such as a compaction's, does not tell.
+            let is_of_one = writer(&file.path).is_some_and(|writer| authors.of_batch.contains_key(&writer));
+            let rules = if is_of_one { &rules } else { &without_key };
             seen.next_batch();
             for rows in self.rows_of_file(&table, &file.path).await? {
-                let (rules, references) = (Arc::clone(&rules), Arc::clone(&references));
+                let (rules, references) = (Arc::clone(rules), Arc::clone(&references));
                 let work = move || {
                     let missing = rules.schema.fields().iter().any(|field| rows.column_by_name(field.name()).is_none());
                     let rows = if missing { in_schema(&rows, &rules.loose())? } else { rows };
-                    let checked = rules.check(&rows, &references, &mut seen)?;
+                    let checked = rules.check(&rows, &references, &mut seen, None)?;
                     Ok::<_, arrow::error::ArrowError>((checked, seen))
                 };
                 let done = tokio::task::spawn_blocking(work).await;

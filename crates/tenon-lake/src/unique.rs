@@ -11,6 +11,7 @@ use tenon_core::Timestamp;
 
 use crate::contract::{KeySet, Rules};
 use crate::lake::Checker;
+use crate::place::Place;
 use crate::{Checked, Lake, LakeError};
 
 /// The name that the batch has beside the table; no dataset can have it.
@@ -35,37 +36,39 @@ impl Checker {
             Ok(converted) => converted,
             Err(refused) => return Ok(refused),
         };
-        let dataset = self.dataset.as_str();
-        let (at, held) = self.lake.settled_head(&self.dataset).await?;
+        let place = Place { dataset: &self.dataset, branch: self.branch.as_ref() };
+        let (at, held) = self.lake.settled_head(&place).await?;
         let mut taken = HashMap::new();
         for (column, name) in rules.unique() {
             if held.as_ref().is_some_and(|held| held.field_with_name(name).is_ok()) {
-                let known = self.lake.values_in_table(dataset, name, converted.table.column(column)).await?;
+                let known = self.lake.values_in_table(&place, name, converted.table.column(column)).await?;
                 taken.insert(column, known);
             }
         }
-        let mut checked = rules.finish(&rows, converted, &mut self.seen, &taken).map_err(misfit)?;
+        let checked = rules.finish(&rows, converted, &mut self.seen, self.landed.as_deref_mut(), &taken);
+        let mut checked = checked.map_err(misfit)?;
         checked.unique_at = Some(at);
         Ok(checked)
     }
 }
 
 impl Lake {
-    /// How many versions a dataset's table has, and its schema, with nothing left unsealed.
+    /// How many versions a dataset's table has, here or on a branch, and its schema, with nothing left unsealed.
     pub(crate) async fn settled_head(
         &self,
-        dataset: &tenon_core::DatasetName,
+        place: &Place<'_>,
     ) -> Result<(u64, Option<arrow::datatypes::SchemaRef>), LakeError> {
-        let table = self.table(dataset.as_str()).await?;
+        let table = self.table(&place.table()).await?;
         if !table.head.lock().await.unsealed.is_empty() {
-            self.settle(dataset).await?;
+            self.settle_at(place).await?;
         }
         let head = table.head.lock().await;
         Ok((head.version.map_or(0, |version| version + 1), head.schema.clone()))
     }
 
     /// Which of some values a column of a table has.
-    async fn values_in_table(&self, dataset: &str, column: &str, values: &ArrayRef) -> Result<KeySet, LakeError> {
+    async fn values_in_table(&self, place: &Place<'_>, column: &str, values: &ArrayRef) -> Result<KeySet, LakeError> {
+        let dataset = place.dataset;
         let name = column.replace('"', "\"\"");
         let bounds = bounds(values)
             .map_or_else(String::new, |(low, high)| format!(" WHERE t.\"{name}\" >= {low} AND t.\"{name}\" <= {high}"));
@@ -74,9 +77,9 @@ impl Lake {
         );
         let schema = Schema::new(vec![Field::new(column, values.data_type().clone(), true)]);
         let misfit =
-            |error: arrow::error::ArrowError| LakeError::Misfit { table: dataset.to_owned(), what: error.to_string() };
+            |error: arrow::error::ArrowError| LakeError::Misfit { table: place.table(), what: error.to_string() };
         let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::clone(values)]).map_err(misfit)?;
-        let found = self.query_beside(&sql, BATCH, batch).await?;
+        let found = self.query_beside(place.branch, &sql, BATCH, batch).await?;
         KeySet::of(found.iter().map(|rows| rows.column(0))).map_err(misfit)
     }
 }

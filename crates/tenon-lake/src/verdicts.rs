@@ -49,9 +49,9 @@ impl Lake {
         }
         if let Some(rule) = &spec.contract.volume {
             let history = self.history(dataset.as_str())?;
-            let rows = history.iter().rev().filter(|commit| commit.source.is_some()).take(LAST_BATCHES);
+            let rows = history.iter().rev().filter(|commit| commit.batch).take(LAST_BATCHES);
             let rows: Vec<u64> = rows.map(|commit| commit.rows + commit.quarantined).collect();
-            verdicts.push(volume(rule, tally.rows_in - tally.dropped, &rows));
+            verdicts.push(volume(rule, tally.rows_in - tally.dropped - tally.duplicates, &rows));
         }
         for rule in &spec.contract.distribution {
             let held = self.held(dataset, rule).await?;

@@ -310,7 +310,7 @@ pub fn lake_to_read(company: &Company, catalog: &Catalog) -> Result<Lake, Failur
         catalog: catalog.clone(),
         clock: Arc::clone(&company.clock),
     };
-    Lake::open_to_read(options).during("opening the lake")
+    Lake::open_read_only(options).during("opening the lake")
 }
 
 async fn lake(

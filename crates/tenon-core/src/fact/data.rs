@@ -137,6 +137,9 @@ pub struct DatasetReplayed {
     pub quarantined: u64,
     /// Rows of them that were dropped, as the cleaning declares.
     pub dropped: u64,
+    /// Rows of them whose key an earlier row has, and that were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub duplicates: u64,
     /// Rows that were not in the table before and are now.
     pub now_accepted: u64,
     /// Rows that were in the table before and are not any more.

@@ -101,6 +101,9 @@ pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verd
             if taken.duplicates > 0 {
                 text.push_str(&format!(", {} left out that had landed before", count(taken.duplicates)));
             }
+            if taken.dropped > 0 {
+                text.push_str(&format!(", {} dropped as declared", count(taken.dropped)));
+            }
             ((json!({ "taken": taken }), text), Verdict::Done)
         }
         Err(error) => {

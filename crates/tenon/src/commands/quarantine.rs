@@ -29,14 +29,18 @@ pub async fn replay(context: &Context, name: &str, from: u64) -> Result<Answer, 
     let (platform, by) = context.platform().await?;
     let dataset = dataset(&platform, &by, name, Action::DatasetWrite).await?;
     let fact = platform.lake.replay(&by, &dataset, from).await.during("replaying")?;
+    // Features that came from rows which went must not be served: their views are read again from what stands.
+    platform.features.read_anew(dataset.as_str()).await.during("reading features again")?;
+    platform.features.flush().await.during("writing the online store")?;
     let text = format!(
-        "version {}: {} batches replayed, {} rows: {} in the table, {} quarantined, {} dropped\n{} rows land now that did not, {} do not any more",
+        "version {}: {} batches replayed, {} rows: {} in the table, {} quarantined, {} dropped, {} left out as repeated\n{} rows land now that did not, {} do not any more",
         fact.version,
         count(fact.batches),
         count(fact.rows_in),
         count(fact.accepted),
         count(fact.quarantined),
         count(fact.dropped),
+        count(fact.duplicates),
         count(fact.now_accepted),
         count(fact.no_longer_accepted),
     );
