@@ -66,13 +66,13 @@ impl Lake {
     pub async fn profile(&self, table: &str, as_of: AsOf) -> Result<Profile, LakeError> {
         let schema = self.schema(table).await?;
         let from = format!("\"{}\"", table.replace('"', "\"\""));
-        let version = match self.version(table, as_of).await {
+        let version = match self.version(table, as_of.clone()).await {
             Ok(version) => version,
             // A view has no versions of its own.
-            Err(LakeError::NoVersion { .. } | LakeError::Query(_)) => None,
+            Err(LakeError::NoVersion { .. } | LakeError::NotTagged { .. } | LakeError::Query(_)) => None,
             Err(error) => return Err(error),
         };
-        let ask = async |sql: String| self.query(&sql, as_of).await;
+        let ask = async |sql: String| self.query(&sql, as_of.clone()).await;
         profile(table, version, &schema, &from, ask).await
     }
 

@@ -79,14 +79,14 @@ impl Lake {
                     .collect();
                 let values = format!("SELECT CAST(\"{column}\" AS DOUBLE) AS v FROM \"{table}\"");
                 let sql = format!("SELECT {} FROM ({values}) WHERE v IS NOT NULL", cuts.join(", "));
-                let rows = self.query(&sql, as_of).await?;
+                let rows = self.query(&sql, as_of.clone()).await?;
                 let edge = |at: usize| rows.first().and_then(|rows| number(rows.column(at)));
                 let mut edges: Vec<f64> = (0..BINS - 1).filter_map(edge).filter(|edge| edge.is_finite()).collect();
                 edges.sort_unstable_by(f64::total_cmp);
                 edges.dedup();
                 let below = edges.iter().map(|edge| format!("sum(CASE WHEN v <= {edge:e} THEN 1 ELSE 0 END)"));
                 let counts = below.chain(["count(v)".to_owned(), "count(*)".to_owned()]).collect::<Vec<_>>();
-                let rows = self.query(&format!("SELECT {} FROM ({values})", counts.join(", ")), as_of).await?;
+                let rows = self.query(&format!("SELECT {} FROM ({values})", counts.join(", ")), as_of.clone()).await?;
                 let up_to: Vec<u64> =
                     rows.first().map_or_else(Vec::new, |rows| rows.columns().iter().map(whole).collect());
                 let mut counts: Vec<u64> = Vec::with_capacity(up_to.len() + 1);
@@ -106,7 +106,7 @@ impl Lake {
                     "SELECT {text} AS v, count(*) AS n FROM \"{table}\" WHERE \"{column}\" IS NOT NULL GROUP BY 1 ORDER BY n DESC, v LIMIT {NAMED}"
                 );
                 let (mut named, mut counts) = (HashMap::new(), Vec::new());
-                for rows in self.query(&sql, as_of).await? {
+                for rows in self.query(&sql, as_of.clone()).await? {
                     for (text, n) in
                         rows.column(0).as_string::<i32>().iter().zip(rows.column(1).as_primitive::<Int64Type>())
                     {
@@ -115,7 +115,7 @@ impl Lake {
                     }
                 }
                 let sql = format!("SELECT count(\"{column}\"), count(*) FROM \"{table}\"");
-                let rows = self.query(&sql, as_of).await?;
+                let rows = self.query(&sql, as_of.clone()).await?;
                 let [values, all] = [0, 1].map(|at| rows.first().map_or(0, |rows| whole(rows.column(at))));
                 let others = values - counts.iter().sum::<u64>().min(values);
                 counts.extend([others, all - values]);

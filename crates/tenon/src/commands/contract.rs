@@ -44,6 +44,10 @@ pub async fn contract(context: &Context, what: ContractCommand) -> Result<Answer
         contract: suggest(&profile),
         clean: Default::default(),
         keep_raw: false,
+        compaction: None,
+        latency: None,
+        late: None,
+        dedup: None,
     };
     let text = toml::to_string_pretty(&spec).during("writing the proposal")?;
     // What is proposed must be a file that can be applied.

@@ -127,6 +127,9 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
             if !warned.is_empty() {
                 text.push_str(&format!("; remarked on: {}", warned.join("; ")));
             }
+            if fact.duplicates > 0 {
+                text.push_str(&format!("; {} left out that had landed before", count(fact.duplicates)));
+            }
             if fact.dropped > 0 {
                 text.push_str(&format!("; {} dropped as declared", count(fact.dropped)));
             }
