@@ -6,5 +6,6 @@ mod fixture;
 mod read;
 mod replay;
 mod stretches;
+mod together;
 mod versions;
 mod write;
