@@ -4,6 +4,7 @@ The broker is a process of its own (PyPI `noida-db`, which speaks Kafka's protoc
 table holds is read by somebody who is not Tenon (`deltalake`).
 """
 
+import importlib.util
 import io
 import json
 import os
@@ -12,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,7 +27,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import TENON, Company
 from deltalake import DeltaTable
 
-NOIDA = Path(sys.executable).parent / "noida-db"
+# The program itself: the script of that name only starts it, and would leave it behind.
+NOIDA = Path(importlib.util.find_spec("noida_db").origin).parent / "noida-db"
 KILLS = int(os.environ.get("TENON_KILLS", "50"))
 DATASET = """description = "Readings of sensors"
 event_time = "at"
@@ -339,9 +340,10 @@ def test_a_topic_made_anew_is_refused_loudly_until_somebody_decides(broker, read
     company = readings()
     broker.produce([(0, reading(number)) for number in range(50)])
     company.run("ingest", "readings")
-    for gone in broker.admin().delete_topics(["readings"]).values():
+    admin = broker.admin()
+    for gone in admin.delete_topics(["readings"]).values():
         gone.result(20)
-    eventually(lambda: "readings" not in broker.admin().list_topics(timeout=5).topics)
+    eventually(lambda: "readings" not in admin.list_topics(timeout=5).topics)
     broker.topic(partitions=1)
     broker.produce([(0, reading(number)) for number in range(1000, 1010)])
     done = company.run("--output", "json", "ingest", "readings", check=False)

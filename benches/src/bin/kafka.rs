@@ -78,7 +78,10 @@ impl Broker {
         let python = std::env::var_os("TENON_BENCH_PYTHON").map(PathBuf::from);
         let python = python.ok_or_else(|| fault("TENON_BENCH_PYTHON names no Python with the peers"))?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let process = Command::new(python.with_file_name("noida-db"))
+        // The program itself: the script of that name only starts it, and would leave it behind.
+        let asked = "import importlib.util as u; print(u.find_spec('noida_db').submodule_search_locations[0])";
+        let package = Command::new(&python).args(["-c", asked]).output()?.stdout;
+        let process = Command::new(Path::new(String::from_utf8(package)?.trim()).join("noida-db"))
             .args(["start", "--only", "kafka", "--kafka-port", &port.to_string(), "--data-dir"])
             .arg(folder.join("broker"))
             .stdout(Stdio::null())

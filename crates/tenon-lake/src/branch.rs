@@ -7,12 +7,12 @@
 //! by nobody who does not ask for the branch, until a merge.
 
 use serde::Serialize;
-use tenon_core::fact::{BranchCreated, BranchDropped, DatasetCommitted, TableVersion};
+use tenon_core::fact::{BranchCreated, BranchDropped, DatasetCommitted, Payload, TableVersion};
 use tenon_core::id::OperationId;
 use tenon_core::{AsOf, BranchName, DatasetName, Principal};
 use tenon_ledger::DocsExt;
 
-use crate::commit::Step;
+use crate::commit::{Step, batch_operation};
 use crate::files::{missing, rows};
 use crate::log::{self, Note};
 use crate::place::Place;
@@ -189,7 +189,8 @@ impl Lake {
         self.commit_to(by, &Place { dataset, branch: Some(&branch) }, source, checked).await
     }
 
-    /// The fact that sealed this batch on a branch, where it landed there before.
+    /// The fact that sealed this batch on a branch, where it landed there before, or in the dataset before the branch was
+    /// made.
     ///
     /// # Errors
     /// [`LakeError::NoSuch`] and [`LakeError::NotOnBranch`].
@@ -200,7 +201,12 @@ impl Lake {
         source: &BatchSource,
     ) -> Result<Option<DatasetCommitted>, LakeError> {
         let branch = self.branch_with(branch, dataset)?;
-        self.sealed_operation(Place { dataset, branch: Some(&branch) }.operation(source))
+        let sealed = self.sealed_operation(Place { dataset, branch: Some(&branch) }.operation(source))?;
+        if sealed.is_some() {
+            return Ok(sealed);
+        }
+        let before = self.inner.ledger.sealed(DatasetCommitted::KIND, batch_operation(dataset, source))?;
+        Ok(before.filter(|sealed| sealed.index < branch.fact).and_then(|sealed| sealed.fact.payload().ok()))
     }
 
     pub(crate) fn branch_with(&self, name: &BranchName, dataset: &DatasetName) -> Result<BranchRecord, LakeError> {

@@ -219,9 +219,9 @@ impl Rows {
             )
         };
         let same: Vec<String> =
-            self.key.iter().map(|key| format!("b.{0} IS NOT DISTINCT FROM a.{0}", quoted(key))).collect();
+            self.key.iter().map(|key| format!("(b.{0} IS NOT DISTINCT FROM a.{0})", quoted(key))).collect();
         format!(
-            "{} AS b FULL OUTER JOIN {} AS a ON {} AND b.\"{NTH}\" IS NOT DISTINCT FROM a.\"{NTH}\"",
+            "{} AS b FULL OUTER JOIN {} AS a ON {} AND (b.\"{NTH}\" IS NOT DISTINCT FROM a.\"{NTH}\")",
             side("before", |column| column.before),
             side("after", |column| column.after),
             same.join(" AND ")
@@ -321,7 +321,8 @@ fn selected(column: &Column, is_there: bool) -> String {
 }
 
 fn differs(column: &Column) -> String {
-    format!("b.{0} IS DISTINCT FROM a.{0}", quoted(&column.name))
+    // In brackets: the parser takes all that follows for the right side.
+    format!("(b.{0} IS DISTINCT FROM a.{0})", quoted(&column.name))
 }
 
 /// A count in the first row of an answer.

@@ -241,6 +241,7 @@ pub(crate) mod tests {
     }
 
     #[test]
+    #[allow(clippy::excessive_precision, reason = "the value is exactly this one, between two forms")]
     fn of_two_forms_that_are_equally_near_the_even_one_is_written() {
         for (value, expected) in [
             (1.0 + 2.0_f64.powi(-17), "1.0000076293945312"),

@@ -210,7 +210,19 @@ impl Platform {
         let models = models(&root, &ledger, &catalog, &features, &clock, &ids)?;
         // A crash may have left a run open, or a version without its verdicts.
         models.sweep(&Principal::service("retrain")).await.during("settling what an earlier run left open")?;
-        let serving = serving(&root, &ledger, &catalog, &guard, &models, &features, &lake, &clock, &ids).await?;
+        let serving = ServingOptions {
+            ledger: ledger.clone(),
+            catalog: catalog.clone(),
+            models: models.clone(),
+            features: features.clone(),
+            lake: lake.clone(),
+            guard: guard.clone(),
+            journal: root.join(".tenon/journal"),
+            runtime: tenon_serve::find_runtime,
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+        };
+        let serving = Serving::open(serving).await.during("opening serving")?;
         let watch = watch(&ledger, &catalog, &lake, &models, &clock);
         let subscribers = Arc::new(Subscribers::new(ledger.clone(), subscribers(&models, &serving, &guard)));
         let identity = spec.identity;
@@ -362,32 +374,6 @@ fn models(
         ids: Arc::clone(ids),
     };
     Models::open(options).during("opening the models")
-}
-
-async fn serving(
-    root: &Path,
-    ledger: &Ledger,
-    catalog: &Catalog,
-    guard: &Guard,
-    models: &Models,
-    features: &FeatureStore,
-    lake: &Lake,
-    clock: &Arc<dyn Clock>,
-    ids: &Arc<dyn IdSource>,
-) -> Result<Serving, Failure> {
-    let options = ServingOptions {
-        ledger: ledger.clone(),
-        catalog: catalog.clone(),
-        models: models.clone(),
-        features: features.clone(),
-        lake: lake.clone(),
-        guard: guard.clone(),
-        journal: root.join(".tenon/journal"),
-        runtime: tenon_serve::find_runtime,
-        clock: Arc::clone(clock),
-        ids: Arc::clone(ids),
-    };
-    Serving::open(options).await.during("opening serving")
 }
 
 fn watch(ledger: &Ledger, catalog: &Catalog, lake: &Lake, models: &Models, clock: &Arc<dyn Clock>) -> Watch {

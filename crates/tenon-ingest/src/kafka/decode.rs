@@ -161,7 +161,7 @@ mod tests {
         let row = |value| as_set_aside(&message(value), "not JSON", "at line 1");
         let text = row(Some(b"hello"));
         assert_eq!(text.reason, "t/3 at 17: not JSON: at line 1");
-        assert_eq!(text.row, r#"{"_key":"k","_offset":17,"_partition":3,"_topic":"t","_value":"hello"}"#);
+        assert_eq!(text.row, r#"{"_topic":"t","_partition":3,"_offset":17,"_key":"k","_value":"hello"}"#);
         let bytes = row(Some(b"\xff\x00"));
         assert!(bytes.row.contains(r#""_value_base64":"/wA=""#), "{}", bytes.row);
     }

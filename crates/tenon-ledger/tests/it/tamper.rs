@@ -256,7 +256,8 @@ async fn nothing_more_is_signed_after_a_stranger_changed_the_database_until_it_h
             let error = append().await.unwrap_err();
             assert!(matches!(error, LedgerError::Damaged(_)), "{change}: {error}");
             let told = error.to_string().contains("another program has changed its database");
-            assert!(told || attempt > 0, "{error}");
+            // Where leaves are gone, the tree above them cannot even be read.
+            assert!(told || attempt > 0 || error.to_string().contains("is gone"), "{error}");
             assert_eq!(fixture.ledger.checkpoint().unwrap(), kept, "{change}: signed on");
         }
         database.execute_batch(undo).unwrap();
