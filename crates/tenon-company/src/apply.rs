@@ -29,7 +29,12 @@ pub async fn apply(
             None => NewFact::new(by.clone(), change.pod.clone(), &SpecRemoved { kind, name, file }),
         }
     });
-    let facts = facts.collect::<Result<Vec<_>, _>>().map_err(|error| CompanyError::Applied(error.to_string()))?;
+    let breaks = plan.allowed_breaks.iter().map(|allowed| {
+        let pod = specs.datasets.get(&allowed.dataset).map(|dataset| dataset.pod.clone());
+        NewFact::new(by.clone(), pod, allowed)
+    });
+    let facts =
+        facts.chain(breaks).collect::<Result<Vec<_>, _>>().map_err(|error| CompanyError::Applied(error.to_string()))?;
     let appended = match facts.is_empty() {
         true => Appended { indices: Vec::new(), size: ledger.size()? },
         false => ledger.append(facts).await?,

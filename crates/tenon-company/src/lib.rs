@@ -6,6 +6,7 @@
 mod apply;
 mod catalog;
 mod error;
+mod evolution;
 mod folder;
 mod graph;
 mod plan;
@@ -15,6 +16,7 @@ mod schema;
 pub use apply::{applied, apply};
 pub use catalog::Catalog;
 pub use error::CompanyError;
+pub use evolution::{Difference, differences};
 pub use folder::read_folder;
 pub use graph::Graph;
 pub use plan::{Change, ChangeKind, Plan, plan};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use tenon_core::fact::ContractBreakAllowed;
 use tenon_core::spec::{FileFaults, ResourceKind, ResourceRef, SpecFault, SpecFile, SpecSet};
 use tenon_core::{Digest, PodName};
 
@@ -50,6 +51,9 @@ impl Change {
 pub struct Plan {
     /// The changes.
     pub changes: Vec<Change>,
+    /// Changes that break others and are let through on purpose, for the record.
+    #[serde(skip)]
+    pub allowed_breaks: Vec<ContractBreakAllowed>,
 }
 
 /// Compares the files of the folder with those that are applied.
@@ -78,7 +82,7 @@ pub fn plan(applied: &[SpecFile], wanted: &[SpecFile]) -> Result<(Plan, SpecSet)
         let text = new.get(path).map(|text| (*text).to_owned());
         Some(Change { change, pod: owner(path), file: path.to_owned(), resource, affects, text })
     });
-    Ok((Plan { changes: changes.collect() }, specs))
+    Ok((Plan { changes: changes.collect(), allowed_breaks: Vec::new() }, specs))
 }
 
 /// The thing that a file declares, by where the file is.

@@ -32,6 +32,14 @@ pub enum IngestError {
         /// Why.
         source: io::Error,
     },
+    /// A file that is not what its name says.
+    #[error("`{path}` cannot be read: {what}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        what: String,
+    },
     /// Rows as JSON that are none.
     #[error("line {line} is not a JSON object: {what}")]
     Json {

@@ -12,6 +12,7 @@ mod ingest;
 mod json;
 mod kafka;
 mod secret;
+mod typed;
 mod watch;
 
 pub use buffer::Buffer;
@@ -20,3 +21,4 @@ pub use files::matching;
 pub use ingest::{Feed, FeedError, FileOutcome, Ingest};
 pub use json::rows_from_json;
 pub use kafka::Taken;
+pub use typed::rows_of_file;

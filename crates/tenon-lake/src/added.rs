@@ -6,6 +6,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::log::Entry;
+use crate::table::Table;
 use crate::{Lake, LakeError};
 
 impl Lake {
@@ -37,6 +38,14 @@ impl Lake {
             })?);
         }
         Ok(rows)
+    }
+}
+
+impl Lake {
+    /// The rows of one data file of a table.
+    pub(crate) async fn rows_of_file(&self, table: &Table, path: &str) -> Result<Vec<RecordBatch>, LakeError> {
+        let bytes = table.store().data(path).await?;
+        decode(bytes, &[]).map_err(|source| LakeError::Table { table: table.name.clone(), doing: "read", source })
     }
 }
 

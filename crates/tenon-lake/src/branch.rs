@@ -92,7 +92,7 @@ impl Lake {
         let misfit = |what| LakeError::Misfit { table: table.clone(), what };
         let schema = schema.ok_or_else(|| misfit("it has no schema yet".to_owned()))?;
         let mut actions = vec![
-            log::commit_info(now, "CLONE", &Note { operation, seal: None }),
+            log::commit_info(now, "CLONE", &Note { operation, seal: None, then: None }),
             log::protocol(),
             log::metadata(&operation.to_string(), dataset.as_str(), &schema, now).map_err(misfit)?,
         ];

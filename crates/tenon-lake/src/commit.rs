@@ -8,29 +8,35 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tenon_core::fact::{
     BranchCommitted, DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload, Stretch,
+    TableVerdict,
 };
 use tenon_core::id::OperationId;
-use tenon_core::spec::{DatasetSpec, Resource};
+use tenon_core::spec::{DatasetSpec, Resource, Severity};
 use tenon_core::{DatasetName, Digest, Principal};
 use tenon_ledger::DocsExt;
 
 use crate::contract::{Tally, quarantine_schema};
 use crate::encode::{Encoded, encode};
-use crate::log::{DataFile, Note, Seal, Sealing, stored_field, stored_type};
+use crate::log::{DataFile, Note, Seal, Sealing, Then, stored_field, stored_type};
 use crate::place::Place;
+use crate::raw::raw_rows;
 use crate::records::MERGED;
 use crate::table::{Change, Head, Table, Unsealed};
-use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, rows_digest};
+use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, raw_of, rows_digest};
 
 /// What has been done of a commit; a test may stop after each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// The data files are written; no log names them.
     Encoded,
+    /// The commit of the rows as they came is durable.
+    Kept,
     /// The quarantine's commit is durable.
     Quarantined,
     /// The table's commit is durable.
     Landed,
+    /// The quarantine's commit that follows it is durable.
+    Followed,
     /// Of a merge: so many of the tables' commits are durable.
     Merged(usize),
     /// Of a vacuum: the fact is on record, and nothing is removed.
@@ -121,32 +127,65 @@ impl Lake {
         let resource = self.table_spec(dataset)?;
         let operation = place.operation(source);
         let tally = sum(&checked);
+        // What only says where a source begins is no batch that could be too small.
+        let verdicts = match tally.rows_in {
+            0 if !stretches.is_empty() => Vec::new(),
+            _ => self.verdicts(dataset, &resource.spec, &checked, &tally).await?,
+        };
+        let refuses = |verdict: &&TableVerdict| !verdict.kept && verdict.severity == Severity::Refuse;
+        // A stream cannot be sent back: its verdict is on record, and the batch lands.
+        if let Some(broken) = verdicts.iter().find(refuses).filter(|_| stretches.is_empty()) {
+            let sentence = format!("the contract refuses the batch for its {}: {}", broken.rule, broken.sentence);
+            return self.refuse(by, &resource, dataset, &place.told(source), sentence, tally).await;
+        }
         let table = self.table(&place.table()).await?;
         let quarantine = self.table(&place.quarantine()).await?;
         let now = self.inner.clock.now();
         let contract = Arc::new(crate::contract::contract_schema(&resource.spec.contract));
 
+        let raw = match place.raw().filter(|_| resource.spec.keeps_raw()) {
+            Some(raw) => Some(self.table(&raw).await?),
+            None => None,
+        };
+        let raw_schema = match &raw {
+            Some(raw) => raw.head.lock().await.schema.clone(),
+            None => None,
+        };
+        let raw_pieces = if raw.is_some() { raw_pieces(&checked) } else { Vec::new() };
+        let unique_at = checked.iter().filter_map(|piece| piece.unique_at).min();
         let (accepted, set_aside) = pieces(dataset, source, checked, now)?;
         let unique = if let [one] = &resource.spec.contract.key[..] { vec![one.clone()] } else { Vec::new() };
         let columns = Arc::clone(&contract);
+        let (held, from) = (raw_schema.clone(), source.clone());
         let encode = move || {
             let encode_accepted = || Files::encode(operation, columns, &accepted, &unique);
             let encode_set_aside = || Files::encode(operation, quarantine_schema(), &set_aside, &[]);
-            let (files, set_aside) = rayon::join(encode_accepted, encode_set_aside);
-            Ok::<_, parquet::errors::ParquetError>((files?, set_aside?, accepted))
+            let encode_raw = || Files::encode_groups(operation, raw_rows(held.as_ref(), &raw_pieces, &from, now)?);
+            let (files, (set_aside, raw)) = rayon::join(encode_accepted, || rayon::join(encode_set_aside, encode_raw));
+            Ok::<_, parquet::errors::ParquetError>((files?, set_aside?, raw?, accepted))
         };
         let interrupted = |error: tokio::task::JoinError| LakeError::Interrupted(error.to_string());
         let encoded = tokio::task::spawn_blocking(encode).await.map_err(interrupted)?;
-        let (files, set_aside, accepted) = encoded.map_err(|error| LakeError::written(dataset.as_str(), error))?;
+        let (files, set_aside, raw_files, accepted) =
+            encoded.map_err(|error| LakeError::written(dataset.as_str(), error))?;
         // Hashed while the files are on their way to the disk.
         let rows = accepted.clone();
         let rows_digest = tokio::task::spawn_blocking(move || rows_digest(&contract, &rows));
 
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
-        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head)).await?;
+        let mut raw_head = match &raw {
+            Some(raw) => Some(raw.head.lock().await),
+            None => None,
+        };
+        let beside = raw.as_ref().zip(raw_head.as_deref_mut());
+        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await?;
         if let Some(sealed) = self.sealed_operation(operation)? {
             return Ok(WriteOutcome::Already(sealed));
+        }
+        let newer = |seen: u64| head.version.map_or(0, |version| version + 1) > seen;
+        if unique_at.is_some_and(newer) {
+            return Err(LakeError::Raced(dataset.to_string()));
         }
         for stretch in &stretches {
             if table.position(&mut head, &stretch.source).await?.is_some_and(|position| position != stretch.first) {
@@ -154,20 +193,27 @@ impl Lake {
             }
         }
         let schema = table_schema(dataset, head.schema.as_ref(), &files.schema)?;
-        let set_aside_schema = quarantine_head.schema.is_none().then(quarantine_schema);
-        let stored = tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema));
-        let (change, set_aside) = match stored {
-            (Ok(change), Ok(set_aside)) => (Change { positions: positions(&stretches), ..change }, set_aside),
-            // Half of a batch helps nobody.
-            (Ok(change), Err(error)) => {
-                discard(&table, &change.added).await;
-                return Err(error);
+        let set_aside_schema = quarantine_table_schema(quarantine_head.schema.as_ref(), set_aside.is_empty())?;
+        let misfit = |what| LakeError::Misfit { table: raw_of(dataset.as_str()), what };
+        let raw_held = raw_head.as_ref().and_then(|head| head.schema.as_ref());
+        let raw_schema = match raw_files.is_empty() {
+            true => None,
+            false => merged_schema(raw_held, &raw_files.schema).map_err(misfit)?,
+        };
+        let stored = tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema), async {
+            match &raw {
+                Some(raw) => raw_files.store(raw, raw_schema).await,
+                None => Ok(Change::default()),
             }
-            (Err(error), set_aside) => {
-                if let Ok(set_aside) = set_aside {
-                    discard(&quarantine, &set_aside.added).await;
-                }
-                return Err(error);
+        });
+        let (change, set_aside, raw_change) = match stored {
+            (Ok(change), Ok(set_aside), Ok(raw_change)) => {
+                (Change { positions: positions(&stretches), ..change }, set_aside, raw_change)
+            }
+            (change, set_aside, raw_change) => {
+                let beside = raw.as_deref().map(|raw| (raw, raw_change));
+                let all = [(&*table, change), (&*quarantine, set_aside)].into_iter().chain(beside);
+                return Err(all_or_none(all.collect()).await);
             }
         };
         self.reached(Step::Encoded)?;
@@ -186,29 +232,48 @@ impl Lake {
             warnings: tally.warnings,
             events: tally.events,
             duplicates: tally.duplicates,
-            dropped: 0,
+            dropped: tally.dropped,
+            raw_version: None,
+            verdicts,
             stretches,
         };
         let seal = |fact| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: place.sealing(fact) };
         // Where no row was accepted and nothing has moved, an existing table gets no commit, and the quarantine's is the
-        // last one.
+        // last one; where none was set aside either, that of the rows as they came is.
         let table_changes = !change.added.is_empty() || change.schema.is_some() || !change.positions.is_empty();
+        let goes_on = table_changes || !set_aside.added.is_empty();
+        if let (Some(raw), Some(raw_head)) = (&raw, raw_head.as_deref_mut())
+            && !raw_change.added.is_empty()
+        {
+            let note = |version| {
+                let last = DatasetCommitted { raw_version: Some(version), ..fact.clone() };
+                Note { operation, seal: (!goes_on).then(|| seal(last)), then: None }
+            };
+            fact.raw_version = Some(raw.commit(raw_head, raw_change, now, note).await?);
+            self.reached(Step::Kept)?;
+        }
         if !set_aside.added.is_empty() {
             let note = |version| {
                 let last = DatasetCommitted { quarantine_version: Some(version), ..fact.clone() };
-                Note { operation, seal: (!table_changes).then(|| seal(last)) }
+                Note { operation, seal: (!table_changes).then(|| seal(last)), then: None }
             };
             fact.quarantine_version = Some(quarantine.commit(&mut quarantine_head, set_aside, now, note).await?);
             self.reached(Step::Quarantined)?;
         }
         if table_changes {
-            let note = |version| Note { operation, seal: Some(seal(DatasetCommitted { version, ..fact.clone() })) };
+            let note = |version| {
+                let last = DatasetCommitted { version, ..fact.clone() };
+                Note { operation, seal: Some(seal(last)), then: None }
+            };
             fact.version = table.commit(&mut head, change, now, note).await?;
         }
         self.reached(Step::Landed)?;
         self.seal(dataset.as_str(), operation, seal(fact.clone())).await?;
         head.unsealed.remove(&operation);
         quarantine_head.unsealed.remove(&operation);
+        if let Some(raw_head) = raw_head.as_deref_mut() {
+            raw_head.unsealed.remove(&operation);
+        }
         Ok(WriteOutcome::Committed { fact, accepted })
     }
 
@@ -253,7 +318,7 @@ impl Lake {
         let schema = merged_schema(head.schema.as_ref(), &files.schema)
             .map_err(|what| LakeError::Misfit { table: table.to_owned(), what })?;
         let change = files.store(&handle, schema).await?;
-        handle.commit(&mut head, change, self.inner.clock.now(), |_| Note { operation, seal: None }).await
+        handle.commit(&mut head, change, self.inner.clock.now(), |_| Note { operation, seal: None, then: None }).await
     }
 
     pub(crate) fn sealed_operation(&self, operation: OperationId) -> Result<Option<DatasetCommitted>, LakeError> {
@@ -370,9 +435,18 @@ impl Lake {
     pub(crate) async fn settle_at(&self, place: &Place<'_>) -> Result<(), LakeError> {
         let table = self.table(&place.table()).await?;
         let quarantine = self.table(&place.quarantine()).await?;
+        let raw = match place.raw() {
+            Some(raw) => Some(self.table(&raw).await?),
+            None => None,
+        };
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
-        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head)).await
+        let mut raw_head = match &raw {
+            Some(raw) => Some(raw.head.lock().await),
+            None => None,
+        };
+        let beside = raw.as_ref().zip(raw_head.as_deref_mut());
+        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await
     }
 
     /// The same under the tables' locks.
@@ -380,38 +454,82 @@ impl Lake {
         &self,
         (table, head): (&Arc<Table>, &mut Head),
         (quarantine, quarantine_head): (&Arc<Table>, &mut Head),
+        mut raw: Option<(&Arc<Table>, &mut Head)>,
     ) -> Result<(), LakeError> {
         let held = [table.name.clone(), quarantine.name.clone()];
         for commit in in_order(&head.unsealed) {
             let operation = commit.note.operation;
             let is_part = self.settle_part((table, &mut *head), &commit, &held).await?;
-            if let Some(seal) = commit.note.seal.filter(|_| !is_part) {
+            if let Some(mut seal) = commit.note.seal.filter(|_| !is_part) {
+                if let Some(then) = commit.note.then {
+                    let version = self.follow(operation, (quarantine, &mut *quarantine_head), then).await?;
+                    seal.fact = seal.fact.with_quarantine_version(version);
+                }
                 self.seal(&table.name, operation, seal).await?;
             }
             head.unsealed.remove(&operation);
             if !is_part {
                 quarantine_head.unsealed.remove(&operation);
+                if let Some((_, raw_head)) = &mut raw {
+                    raw_head.unsealed.remove(&operation);
+                }
             }
         }
-        for commit in in_order(&quarantine_head.unsealed) {
+        let sealed = self.settle_beside((quarantine, quarantine_head), &held).await?;
+        if let Some((raw, raw_head)) = raw {
+            sealed.iter().for_each(|operation| drop(raw_head.unsealed.remove(operation)));
+            self.settle_beside((raw, raw_head), &held).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the change of the quarantine that follows an operation's commit, unless it is made; its version.
+    pub(crate) async fn follow(
+        &self,
+        operation: OperationId,
+        (quarantine, head): (&Arc<Table>, &mut Head),
+        then: Then,
+    ) -> Result<u64, LakeError> {
+        if let Some(done) = head.unsealed.get(&operation) {
+            return Ok(done.version);
+        }
+        let schema = quarantine_table_schema(head.schema.as_ref(), then.added.is_empty())?;
+        let change = Change { added: then.added, removed: then.removed, schema, ..Change::default() };
+        quarantine.commit(head, change, self.inner.clock.now(), |_| Note { operation, seal: None, then: None }).await
+    }
+
+    /// Seals commits that carry their fact, and undoes others: their operation never came to its last commit. Returns the
+    /// operations that are sealed.
+    async fn settle_beside(
+        &self,
+        (table, head): (&Arc<Table>, &mut Head),
+        held: &[String],
+    ) -> Result<Vec<OperationId>, LakeError> {
+        let mut sealed = Vec::new();
+        for commit in in_order(&head.unsealed) {
             let operation = commit.note.operation;
-            if self.settle_part((quarantine, &mut *quarantine_head), &commit, &held).await? {
-                quarantine_head.unsealed.remove(&operation);
+            if self.settle_part((table, &mut *head), &commit, held).await? {
+                head.unsealed.remove(&operation);
                 continue;
             }
             match commit.note.seal {
-                Some(seal) => self.seal(&quarantine.name, operation, seal).await?,
+                Some(seal) => {
+                    self.seal(&table.name, operation, seal).await?;
+                    sealed.push(operation);
+                }
+                // It was sealed while nobody looked at this table.
+                None if self.sealed_operation(operation)?.is_some() => {}
                 // It was undone already.
                 None if commit.added.is_empty() => {}
                 None => {
                     let undo = Change { removed: commit.added, ..Change::default() };
-                    let note = |_| Note { operation, seal: None };
-                    quarantine.commit(quarantine_head, undo, self.inner.clock.now(), note).await?;
+                    let note = |_| Note { operation, seal: None, then: None };
+                    table.commit(head, undo, self.inner.clock.now(), note).await?;
                 }
             }
-            quarantine_head.unsealed.remove(&operation);
+            head.unsealed.remove(&operation);
         }
-        Ok(())
+        Ok(sealed)
     }
 
     #[cfg(test)]
@@ -435,6 +553,16 @@ fn sum(checked: &[Checked]) -> Tally {
 
 fn positions(stretches: &[Stretch]) -> Vec<(String, u64)> {
     stretches.iter().map(|stretch| (stretch.source.clone(), stretch.next)).collect()
+}
+
+/// The rows as they came of all pieces, each with the number of its first row in the batch.
+fn raw_pieces(checked: &[Checked]) -> Vec<(u64, RecordBatch)> {
+    let (mut pieces, mut first) = (Vec::new(), 0);
+    for piece in checked {
+        pieces.extend(piece.raw.clone().map(|rows| (first, rows)));
+        first += piece.rows_in();
+    }
+    pieces
 }
 
 fn in_order(unsealed: &HashMap<OperationId, Unsealed>) -> Vec<Unsealed> {
@@ -477,7 +605,7 @@ fn named(operation: OperationId, at: usize, Encoded { bytes, stats }: Encoded) -
 
 impl Files {
     /// Encodes rows; file names follow from the operation, so that doing it again writes the same files.
-    fn encode(
+    pub(crate) fn encode(
         operation: OperationId,
         schema: SchemaRef,
         rows: &[RecordBatch],
@@ -502,6 +630,33 @@ impl Files {
         Ok(Self { schema, files })
     }
 
+    /// The same for rows of several schemas, each group of one; together they have the columns of all.
+    fn encode_groups(
+        operation: OperationId,
+        groups: Vec<Vec<RecordBatch>>,
+    ) -> Result<Self, parquet::errors::ParquetError> {
+        let mut fields: Vec<Arc<Field>> = Vec::new();
+        let mut files: Vec<(DataFile, Vec<u8>)> = Vec::new();
+        for group in groups {
+            let Some(schema) = group.first().map(RecordBatch::schema) else { continue };
+            for field in schema.fields() {
+                if !fields.iter().any(|known| known.name() == field.name()) {
+                    // What a source calls a column is its file's affair.
+                    fields.push(Arc::new(Field::new(field.name(), field.data_type().clone(), true)));
+                }
+            }
+            for (mut file, bytes) in Self::encode(operation, schema, &group, &[])?.files {
+                file.path = format!("part-{:05}-{operation}.snappy.parquet", files.len());
+                files.push((file, bytes));
+            }
+        }
+        Ok(Self { schema: Arc::new(Schema::new(fields)), files })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// Writes the files into the table's folder, where no log names them yet. Half of them help nobody: when one cannot
     /// be written, the others go again.
     pub(crate) async fn store(self, table: &Table, schema: Option<SchemaRef>) -> Result<Change, LakeError> {
@@ -517,15 +672,39 @@ impl Files {
     }
 }
 
+/// Takes back what was stored of changes of which one failed, and returns why.
+async fn all_or_none(changes: Vec<(&Table, Result<Change, LakeError>)>) -> LakeError {
+    let mut failed = None;
+    for (table, stored) in changes {
+        match stored {
+            Ok(stored) => discard(table, &stored.added).await,
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.unwrap_or_else(|| LakeError::Interrupted("a file was not stored".to_owned()))
+}
+
+/// The schema that a quarantine gets with a commit; none where it stays.
+pub(crate) fn quarantine_table_schema(
+    held: Option<&SchemaRef>,
+    is_empty: bool,
+) -> Result<Option<SchemaRef>, LakeError> {
+    if is_empty {
+        return Ok(None);
+    }
+    let misfit = |what| LakeError::Misfit { table: "the quarantine".to_owned(), what };
+    merged_schema(held, &quarantine_schema()).map_err(misfit)
+}
+
 /// Removes files that no log names.
-async fn discard(table: &Table, files: &[DataFile]) {
+pub(crate) async fn discard(table: &Table, files: &[DataFile]) {
     for DataFile { path, .. } in files {
         table.store().delete_data(path).await.ok();
     }
 }
 
 /// The schema that a dataset's table gets with this commit; none where it stays.
-fn table_schema(
+pub(crate) fn table_schema(
     dataset: &DatasetName,
     held: Option<&SchemaRef>,
     contract: &SchemaRef,

@@ -17,7 +17,7 @@ use crate::commit::{Files, Step};
 use crate::encode::ROWS_A_FILE;
 use crate::log::{Note, Seal, Sealing};
 use crate::table::{Change, Head, Purpose, Table};
-use crate::{Lake, LakeError, quarantine_of};
+use crate::{Lake, LakeError, quarantine_of, raw_of};
 
 /// A small file of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +42,12 @@ impl Lake {
         self.table_spec(dataset)?;
         let (table, quarantine) =
             (self.table(dataset.as_str()).await?, self.table(&quarantine_of(dataset.as_str())).await?);
+        let raw = self.table(&raw_of(dataset.as_str())).await?;
         let mut head = table.head.lock().await;
-        let mut quarantine_head = quarantine.head.lock().await;
-        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head)).await?;
+        let (mut quarantine_head, mut raw_head) = (quarantine.head.lock().await, raw.head.lock().await);
+        let beside = Some((&raw, &mut *raw_head));
+        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await?;
+        drop(raw_head);
         let mut done = Vec::new();
         done.extend(self.compact_table(by, dataset, (&table, &mut head), target_bytes).await?);
         done.extend(self.compact_table(by, dataset, (&quarantine, &mut quarantine_head), target_bytes).await?);
@@ -105,7 +108,7 @@ impl Lake {
         let seal = |fact: &DatasetCompacted| Seal { by: by.clone(), pod: pod.clone(), fact: Sealing::of(fact) };
         let note = |version| {
             let compacted = DatasetCompacted { version, ..fact.clone() };
-            Note { operation, seal: Some(seal(&compacted)) }
+            Note { operation, seal: Some(seal(&compacted)), then: None }
         };
         fact.version = table.commit(head, change, self.inner.clock.now(), note).await?;
         self.reached(Step::Landed)?;

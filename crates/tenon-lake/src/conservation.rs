@@ -10,7 +10,7 @@ use tenon_core::fact::{DatasetCommitted, Payload};
 use tenon_core::{AsOf, DatasetName, Digest};
 
 use crate::log::Entry;
-use crate::{Lake, LakeError, quarantine_of};
+use crate::{Lake, LakeError, quarantine_of, raw_of};
 
 /// Facts that are read at a time.
 const FACTS_A_PAGE: usize = 1_000;
@@ -87,7 +87,7 @@ impl Lake {
         }
         let datasets: Vec<DatasetName> = walk.found.datasets.keys().cloned().collect();
         for dataset in datasets {
-            for table in [dataset.to_string(), quarantine_of(dataset.as_str())] {
+            for table in [dataset.to_string(), quarantine_of(dataset.as_str()), raw_of(dataset.as_str())] {
                 if let Some(problem) = self.unaccounted(&mut walk, &table).await? {
                     let stretch = format!("table {table}");
                     walk.found.gap = Some(Gap { dataset, fact: None, stretch, problem });
@@ -248,6 +248,8 @@ mod tests {
             events: None,
             duplicates,
             dropped,
+            raw_version: None,
+            verdicts: Vec::new(),
             stretches: stretches.iter().map(stretch).collect(),
         }
     }

@@ -95,6 +95,84 @@ async fn a_batch_without_good_rows_is_sealed_from_the_quarantines_commit() {
     assert_eq!(company.number(QUARANTINED, AsOf::Latest).await, 1);
 }
 
+/// The same contract, looser, with rows kept as they came.
+fn kept(most: u32) -> String {
+    let flights = FLIGHTS.replace("600]", &format!("{most}]")).replace("60%", "100%");
+    flights.replace("event_time", "keep_raw = true\nevent_time")
+}
+
+const OPEN: &str = "SELECT count(*) FROM flights__quarantine WHERE _resolution IS NULL";
+const RAW: &str = "SELECT count(*) FROM flights__raw";
+
+#[tokio::test]
+async fn rows_that_are_kept_as_they_came_are_there_once_wherever_a_batch_stopped() {
+    for step in [Step::Encoded, Step::Kept, Step::Quarantined, Step::Landed] {
+        for restart in [false, true] {
+            let mut company = Company::with(specs(&kept(600), &[])).await;
+            *company.lake.inner.stop_after.lock() = Some(step);
+            company.write("flights", "batch", batch()).await.unwrap_err();
+            assert_eq!(company.number("SELECT count(*) FROM planes", AsOf::Latest).await, 0);
+            if restart {
+                company.reopen().await;
+                company.reopen().await;
+            }
+            company.committed("flights", "other", flights(&[("z", None, None)])).await;
+            company.write("flights", "batch", batch()).await.unwrap();
+            assert_eq!(company.number(ROWS, AsOf::Latest).await, 3, "{step:?}, restart {restart}");
+            assert_eq!(company.number(OPEN, AsOf::Latest).await, 1, "{step:?}, restart {restart}");
+            assert_eq!(company.number(RAW, AsOf::Latest).await, 4, "{step:?}, restart {restart}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_which_every_row_is_dropped_is_sealed_from_its_kept_rows() {
+    let declared = kept(600).replace("[contract]", "[clean]\ndrop = \"true\"\n[contract]");
+    let mut company = Company::with(specs(&declared, &[])).await;
+    company.committed("flights", "first", batch()).await;
+    *company.lake.inner.stop_after.lock() = Some(Step::Kept);
+    company.write("flights", "second", flights(&[("q", None, None)])).await.unwrap_err();
+    company.reopen().await;
+    assert_eq!(sealed(&company).await, 2);
+    assert_eq!(company.number(RAW, AsOf::Latest).await, 4);
+    assert_eq!(company.number(ROWS, AsOf::Latest).await, 0);
+}
+
+#[tokio::test]
+async fn a_replay_and_a_release_are_whole_wherever_they_stop() {
+    for step in [Step::Landed, Step::Followed] {
+        for restart in [false, true] {
+            let mut company = Company::with(specs(&kept(600), &[])).await;
+            company.committed("flights", "batch", batch()).await;
+            company.catalog.replace(specs(&kept(2_000), &[]));
+            *company.lake.inner.stop_after.lock() = Some(step);
+            let dataset = crate::fixture::name("flights");
+            company.lake.replay(&crate::fixture::ana(), &dataset, 0).await.unwrap_err();
+            assert_eq!(company.number(ROWS, AsOf::Latest).await, 2, "unsealed rows are not read");
+            if restart {
+                company.reopen().await;
+                assert_eq!(company.number(ROWS, AsOf::Latest).await, 3, "{step:?}");
+            }
+            company.committed("flights", "bad", flights(&[("y", None, Some(9_999))])).await;
+            assert_eq!(company.number(ROWS, AsOf::Latest).await, 3, "{step:?}, restart {restart}");
+            assert_eq!(company.number(OPEN, AsOf::Latest).await, 1, "{step:?}, restart {restart}");
+
+            *company.lake.inner.stop_after.lock() = Some(step);
+            let selection = crate::Selection { filter: None, set: vec![("delay".to_owned(), "1".to_owned())] };
+            let release =
+                async |company: &Company| company.lake.release(&crate::fixture::ana(), &dataset, &selection, "r").await;
+            release(&company).await.unwrap_err();
+            if restart {
+                company.reopen().await;
+            }
+            let again = release(&company).await.unwrap();
+            assert!(again.fact.is_none(), "{step:?}, restart {restart}: released twice");
+            assert_eq!(company.number(ROWS, AsOf::Latest).await, 4, "{step:?}, restart {restart}");
+            assert_eq!(company.number(OPEN, AsOf::Latest).await, 0, "{step:?}, restart {restart}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn positions_land_with_their_rows_or_not_at_all() {
     use crate::fixture::{ana, name, source_of};

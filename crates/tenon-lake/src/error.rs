@@ -82,6 +82,14 @@ pub enum LakeError {
         /// The version that did.
         version: u64,
     },
+    /// Another batch landed while this one was held against the table.
+    #[error(
+        "another batch landed in `{0}` while the unique values of this one were looked up: nothing of it has landed; give it again"
+    )]
+    Raced(String),
+    /// Something that a dataset's quarantine or its kept rows do not allow.
+    #[error("{0}")]
+    NotPossible(String),
     /// A stretch of a source that does not begin where the table stands.
     #[error(
         "table `{table}` is not where `{source_name}` was read from: something else reads this source into it; it goes on from where the table stands"

@@ -17,17 +17,22 @@ use tenon_ledger::{DocsExt, Ledger};
 use tenon_query::RowsQuery;
 use url::Url;
 
-use crate::contract::{KeySet, Rules, Seen};
+use crate::contract::{KeySet, Rules, SeenRows};
 use crate::landed::Landed;
 use crate::projection::{COMMITS, TABLES, commits_of};
 use crate::read::on_branch;
 use crate::table::{Slot, Table};
-use crate::{BRANCHES_FOLDER, BranchRecord, Checked, LakeError, QUARANTINE, TableCommit, TableState, quarantine_of};
+use crate::{
+    BRANCHES_FOLDER, BranchRecord, Checked, LakeError, TableCommit, TableState, dataset_of, quarantine_of, raw_of,
+};
 
 /// What all queries together may take of memory; beyond it they spill.
 const QUERY_MEMORY_BYTES: usize = 768 << 20;
 /// Below this many rows a batch is checked where it is, without a thread of its own.
 const ROWS_IN_PLACE: usize = 2_048;
+
+/// How often a batch is held against a table that others write to, before its giver is asked to come again.
+const RACES: usize = 8;
 
 /// What a lake needs from outside.
 pub struct LakeOptions {
@@ -62,6 +67,8 @@ pub(crate) struct Inner {
     pub session: SessionContext,
     pub tables: Mutex<HashMap<String, Slot>>,
     rules: Mutex<HashMap<DatasetName, Arc<Rules>>>,
+    /// What columns held at versions, for rules about their distribution.
+    pub(crate) held_before: Mutex<HashMap<(String, String, u64), Arc<crate::verdicts::Held>>>,
     /// Key sets by reference, with the versions that they were read from.
     keys: Mutex<HashMap<String, ReadKeys>>,
     /// Planned queries by text and dataset, one for each schema of the rows.
@@ -103,13 +110,13 @@ pub enum WriteOutcome {
 /// has landed (`late`, `dedup`), no other batch of it is checked until this is dropped: keep it until the batch is
 /// committed.
 pub struct Checker {
-    lake: Lake,
-    dataset: DatasetName,
-    branch: Option<BranchRecord>,
-    seen: Seen,
-    landed: Option<tokio::sync::OwnedMutexGuard<Landed>>,
+    pub(crate) lake: Lake,
+    pub(crate) dataset: DatasetName,
+    pub(crate) branch: Option<BranchRecord>,
+    pub(crate) seen: SeenRows,
+    pub(crate) landed: Option<tokio::sync::OwnedMutexGuard<Landed>>,
     /// Whether `landed` was asked for.
-    asked: bool,
+    pub(crate) asked: bool,
 }
 
 impl Lake {
@@ -128,7 +135,8 @@ impl Lake {
         Ok(lake)
     }
 
-    /// Opens the lake to read what is sealed, also beside a process that writes.
+    /// Opens the lake to read what is sealed, also beside a process that writes: nothing is settled, and nothing may be
+    /// written.
     ///
     /// # Errors
     /// [`LakeError`] when its folder cannot be used.
@@ -152,6 +160,7 @@ impl Lake {
                 session,
                 tables: Mutex::default(),
                 rules: Mutex::default(),
+                held_before: Mutex::default(),
                 keys: Mutex::default(),
                 rows_queries: Mutex::default(),
                 versions: tokio::sync::Mutex::default(),
@@ -181,7 +190,7 @@ impl Lake {
             if resource.spec.source.sql.is_some() {
                 continue;
             }
-            for table in [name.to_string(), quarantine_of(name.as_str())] {
+            for table in [name.to_string(), quarantine_of(name.as_str()), raw_of(name.as_str())] {
                 let sealed = self.sealed_version(&table)?;
                 if Table::goes_on(&self.inner.root, &table, &table, sealed).await? {
                     self.settle(name).await?;
@@ -208,10 +217,17 @@ impl Lake {
         if let Some(sealed) = self.sealed_batch(dataset, source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
-        let mut checker = self.checker(dataset);
-        let checked = checker.check(&rows).await?;
-        drop(rows);
-        self.commit_checked(by, dataset, source, vec![checked]).await
+        // Others may land the same unique values meanwhile; then the batch is held against the table once more.
+        for _ in 0..RACES {
+            // Kept until the batch is committed, see [`Checker`].
+            let mut checker = self.checker(dataset);
+            let checked = checker.check(&rows).await?;
+            match self.commit_checked(by, dataset, source, vec![checked]).await {
+                Err(LakeError::Raced(_)) => {}
+                outcome => return outcome,
+            }
+        }
+        Err(LakeError::Raced(dataset.to_string()))
     }
 
     /// Checks rows against the dataset's contract without committing anything: for rows that are used at once and
@@ -229,7 +245,7 @@ impl Lake {
             lake: self.clone(),
             dataset: dataset.clone(),
             branch: None,
-            seen: Seen::default(),
+            seen: SeenRows::default(),
             landed: None,
             asked: false,
         }
@@ -307,6 +323,14 @@ impl Lake {
         }
     }
 
+    /// Whether a dataset's cleaning and contract can be followed.
+    ///
+    /// # Errors
+    /// [`LakeError::Contract`] says what cannot.
+    pub fn can_follow(&self, dataset: &DatasetName) -> Result<(), LakeError> {
+        self.rules(dataset).map(drop)
+    }
+
     /// The dataset's contract, compiled once for each time that it changes.
     pub(crate) fn rules(&self, dataset: &DatasetName) -> Result<Arc<Rules>, LakeError> {
         let resource = self.table_spec(dataset)?;
@@ -333,13 +357,17 @@ impl Lake {
         if table.contains('/') {
             return format!("{BRANCHES_FOLDER}/{table}");
         }
-        let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
+        let dataset = dataset_of(table);
         let is_dataset = self.inner.catalog.specs().datasets.keys().any(|name| name.as_str() == dataset);
         if is_dataset { table.to_owned() } else { format!("_{table}") }
     }
 
     /// The values that a reference allows, read once for each version of the dataset that holds them.
-    async fn key_set(&self, reference: &str, branch: Option<&BranchRecord>) -> Result<Arc<KeySet>, LakeError> {
+    pub(crate) async fn key_set(
+        &self,
+        reference: &str,
+        branch: Option<&BranchRecord>,
+    ) -> Result<Arc<KeySet>, LakeError> {
         let (dataset, column) = reference.split_once('.').unwrap_or((reference, ""));
         let sql = format!("SELECT \"{column}\" FROM \"{dataset}\" WHERE \"{column}\" IS NOT NULL");
         let is_table = DatasetName::new(dataset).is_ok_and(|dataset| self.table_spec(&dataset).is_ok());
@@ -387,6 +415,9 @@ impl Checker {
                 Err(error) => return Err(misfit(error)),
             },
         };
+        if rules.unique().next().is_some() {
+            return self.check_unique(&rules, rows, references).await;
+        }
         if rows.num_rows() < ROWS_IN_PLACE {
             return rules.check(&rows, &references, &mut self.seen, self.landed.as_deref_mut()).map_err(misfit);
         }

@@ -33,6 +33,8 @@ pub(crate) struct Landed {
     kept: usize,
     /// Keys that the batch under way has taken.
     taken: HashSet<Box<[u8]>>,
+    /// Whether the batch under way may be as late as it likes.
+    excused: bool,
 }
 
 /// Keys are forgotten when there are so many, and twice as many as when they were last forgotten.
@@ -41,8 +43,13 @@ const FEW_KEYS: usize = 65_536;
 impl Landed {
     /// The moment before which an event is too late.
     pub(crate) fn watermark(&self) -> Option<Timestamp> {
-        let late = self.spec.as_ref()?.late.as_ref()?;
+        let late = self.spec.as_ref()?.late.as_ref().filter(|_| !self.excused)?;
         Some(Timestamp::from_micros(self.newest?) - late.allowed)
+    }
+
+    /// Lets the batch under way be as late as it likes: somebody has decided about its rows.
+    pub(crate) fn excuse(&mut self) {
+        self.excused = true;
     }
 
     pub(crate) fn dedups(&self) -> bool {
@@ -72,23 +79,58 @@ impl Landed {
         Ok(repeated.into())
     }
 
+    /// What batches are held against that come once more, one after the other: nothing but the latest event that had landed
+    /// before. None where a declaration asks for nothing of it.
+    pub(crate) fn begin(spec: &DatasetSpec, newest: Option<Timestamp>) -> Option<Self> {
+        let newest = newest.map(Timestamp::as_micros);
+        columns(spec).map(|_| Self { spec: Some(spec.clone()), newest, ..Self::default() })
+    }
+
+    /// Takes note of a batch that has landed now, in the table's schema: it is over, and the next one begins.
+    pub(crate) fn took(&mut self, rows: &[RecordBatch]) -> Result<(), ArrowError> {
+        let rows = rows.iter().map(|rows| self.of_note(rows)).collect::<Result<Vec<_>, _>>()?;
+        self.note(&rows)?;
+        self.taken.clear();
+        self.forget();
+        Ok(())
+    }
+
+    /// Takes note of the keys of rows that have landed, in the table's schema, and not of when they happened.
+    pub(crate) fn remember(&mut self, rows: &RecordBatch) -> Result<(), ArrowError> {
+        let rows = self.of_note(rows)?;
+        self.note_keys(&rows).map(drop)
+    }
+
+    /// The columns that are taken note of.
+    fn of_note(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let names = self.spec.as_ref().and_then(columns).unwrap_or_default();
+        let places = names.iter().map(|name| rows.schema_ref().index_of(name)).collect::<Result<Vec<_>, _>>()?;
+        rows.project(&places)
+    }
+
     /// Takes note of rows that are in the table: the key's columns, then the event's.
     fn note(&mut self, rows: &[RecordBatch]) -> Result<(), ArrowError> {
         for batch in rows {
-            let events = moments(batch.column(batch.num_columns() - 1))?;
+            let events = self.note_keys(batch)?;
             self.newest = self.newest.max(max(&events));
-            if self.dedups() {
-                let keys = encoded(&batch.columns()[..batch.num_columns() - 1])?;
-                for row in (0..batch.num_rows()).filter(|row| events.is_valid(*row)) {
-                    let known = self.keys.entry(keys.row(row).as_ref().into()).or_insert(i64::MIN);
-                    *known = (*known).max(events.value(row));
-                }
-            }
         }
         if self.keys.len() > FEW_KEYS.max(2 * self.kept) {
             self.forget();
         }
         Ok(())
+    }
+
+    /// Takes note of the keys of rows; returns when these happened.
+    fn note_keys(&mut self, batch: &RecordBatch) -> Result<TimestampMicrosecondArray, ArrowError> {
+        let events = moments(batch.column(batch.num_columns() - 1))?;
+        if self.dedups() {
+            let keys = encoded(&batch.columns()[..batch.num_columns() - 1])?;
+            for row in (0..batch.num_rows()).filter(|row| events.is_valid(*row)) {
+                let known = self.keys.entry(keys.row(row).as_ref().into()).or_insert(i64::MIN);
+                *known = (*known).max(events.value(row));
+            }
+        }
+        Ok(events)
     }
 
     fn forget(&mut self) {
@@ -109,26 +151,32 @@ impl Lake {
         dataset: &DatasetName,
     ) -> Result<Option<tokio::sync::OwnedMutexGuard<Landed>>, LakeError> {
         let spec = self.table_spec(dataset)?.spec;
-        let Some(event) = spec.event_time.clone().filter(|_| spec.late.is_some() || spec.dedup.is_some()) else {
-            return Ok(None);
-        };
+        let Some(columns) = columns(&spec) else { return Ok(None) };
         let slot = Arc::clone(self.inner.landed.lock().entry(dataset.clone()).or_default());
         let mut landed = slot.lock_owned().await;
         if landed.spec.as_ref() != Some(&spec) {
             *landed = Landed { spec: Some(spec.clone()), ..Landed::default() };
         }
         landed.taken.clear();
+        landed.excused = false;
         let newest = self.sealed_version(dataset.as_str())?;
         if landed.version == newest {
             return Ok(Some(landed));
         }
-        let mut columns: Vec<String> = if spec.dedup.is_some() { spec.contract.key.clone() } else { Vec::new() };
-        columns.push(event);
         let rows = self.landed_rows(dataset, &columns, &spec, landed.version).await?;
         landed.note(&rows).map_err(|error| LakeError::contract(dataset.as_str(), error.to_string()))?;
         landed.version = newest;
         landed.forget();
         Ok(Some(landed))
+    }
+
+    /// Forgets what has landed in a dataset from which rows went; it is read again when it is needed. Waits for the batch
+    /// under way, so that no table may be locked.
+    pub(crate) async fn forget_landed(&self, dataset: &DatasetName) {
+        let slot = self.inner.landed.lock().get(dataset).cloned();
+        if let Some(slot) = slot {
+            *slot.lock().await = Landed::default();
+        }
     }
 
     /// Rows that came after `version`, or all that matter where nothing is known yet.
@@ -181,6 +229,14 @@ impl Lake {
         let misfit = |error: ArrowError| LakeError::Misfit { table: table.to_owned(), what: error.to_string() };
         rows.into_iter().map(|batch| ordered(batch).map_err(misfit)).collect()
     }
+}
+
+/// The columns that a declaration asks to take note of: the key's where rows are left out by it, then the event's. None
+/// where it looks back at nothing.
+fn columns(spec: &DatasetSpec) -> Option<Vec<String>> {
+    let event = spec.event_time.clone().filter(|_| spec.late.is_some() || spec.dedup.is_some())?;
+    let key = if spec.dedup.is_some() { spec.contract.key.clone() } else { Vec::new() };
+    Some(key.into_iter().chain([event]).collect())
 }
 
 /// Above so many new versions a table is read with one query.

@@ -19,6 +19,16 @@ pub(crate) struct Note {
     /// The fact that seals it, where this commit is the operation's last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
+    /// What the operation changes in the dataset's quarantine after this commit and before its fact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub then: Option<Then>,
+}
+
+/// A change that follows a commit, whose files are written already: who finds it undone can do it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Then {
+    pub added: Vec<DataFile>,
+    pub removed: Vec<String>,
 }
 
 /// The fact that seals a commit, before it is one.
@@ -48,10 +58,18 @@ impl Sealing {
         let body = serde_json::to_value(payload).unwrap_or_default();
         Self::Other { kind: P::KIND.to_owned(), version: P::VERSION, body }
     }
+
+    /// The same, where a commit that follows made this version of the quarantine.
+    pub(crate) fn with_quarantine_version(mut self, version: u64) -> Self {
+        if let Self::Other { body: Value::Object(body), .. } = &mut self {
+            body.insert("quarantine_version".to_owned(), version.into());
+        }
+        self
+    }
 }
 
 /// A data file that a commit adds or removes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DataFile {
     /// Its path from the table's folder.
     pub path: String,
@@ -226,6 +244,11 @@ fn delta_type(field: &Field) -> Result<Value, String> {
     })
 }
 
+/// Whether a table can hold a column.
+pub(crate) fn is_held(field: &Field) -> bool {
+    delta_type(field).is_ok()
+}
+
 /// The type in which a table holds values of `kind`: text as UTF-8, moments as microseconds in UTC.
 pub(crate) fn stored_type(kind: &DataType) -> DataType {
     match kind {
@@ -258,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_entry_reads_back_what_its_writer_noted() {
-        let note = Note { operation: OperationId::derive(&["x"]), seal: None };
+        let note = Note { operation: OperationId::derive(&["x"]), seal: None, then: None };
         let file = DataFile { path: "part-1.parquet".into(), bytes: 7, stats: "{\"numRecords\":1}".into() };
         let at = Timestamp::from_micros(1_000_000);
         let position = txn("kafka:flights/3", 17, at);

@@ -169,7 +169,7 @@ impl Lake {
                     true => Sealing::of(&with(version)),
                     false => Sealing::Part { decided_by: decided_by.clone() },
                 };
-                Note { operation, seal: Some(Seal { by: by.clone(), pod: None, fact }) }
+                Note { operation, seal: Some(Seal { by: by.clone(), pod: None, fact }), then: None }
             };
             let (pair, which) = part.of;
             let version = part.table.commit(&mut locked[pair].main[which], part.change, now, note).await?;
@@ -218,8 +218,9 @@ impl Lake {
             return Ok(None);
         }
         let mut difference = change(&Files::new(), &files);
-        if locked.main[1].schema.is_none() {
-            difference.schema = locked.branch[1].schema.clone();
+        if let Some(wanted) = &locked.branch[1].schema {
+            let schema = merged_schema(locked.main[1].schema.as_ref(), wanted);
+            difference.schema = schema.map_err(|what| LakeError::Misfit { table: main.name.clone(), what })?;
         }
         let merged = MergedTable {
             table: main.name.clone(),
@@ -270,27 +271,39 @@ impl Lake {
                 return Ok(conflict(format!("`{}` landed in `{dataset}` and on the branch", batch.source)));
             }
         }
-        let keys = self.common_keys(pair, locked, (&first, &now), &paths(&added)).await?;
-        if keys.is_empty() {
-            return Ok(None);
+        let contract = self.table_spec(dataset)?.spec.contract;
+        let mut keys = vec![(contract.key.clone(), "keys".to_owned())];
+        for (name, _) in contract.columns.iter().filter(|(_, column)| column.unique) {
+            keys.push((vec![name.clone()], format!("values of the unique `{name}`")));
         }
-        let how_many = if keys.len() > NAMED_KEYS { format!("more than {NAMED_KEYS}") } else { keys.len().to_string() };
-        Ok(Some(Conflict {
-            table: dataset.clone(),
-            sentence: format!("{how_many} keys were written to `{dataset}` and on the branch since it began"),
-            keys: keys.into_iter().take(NAMED_KEYS).collect(),
-        }))
+        for (key, what) in keys {
+            let keys = self.common_keys(pair, locked, (&first, &now), &paths(&added), &key).await?;
+            if keys.is_empty() {
+                continue;
+            }
+            let how_many = match keys.len() > NAMED_KEYS {
+                true => format!("more than {NAMED_KEYS}"),
+                false => keys.len().to_string(),
+            };
+            return Ok(Some(Conflict {
+                table: dataset.clone(),
+                sentence: format!("{how_many} {what} were written to `{dataset}` and on the branch since it began"),
+                keys: keys.into_iter().take(NAMED_KEYS).collect(),
+            }));
+        }
+        Ok(None)
     }
 
-    /// Keys of rows that came to the dataset and to the branch, each for itself; one more than is named.
+    /// Keys of rows that came to the dataset and to the branch, each for itself; one more than is named. A key without any
+    /// value, or with columns that one of them does not have yet, is none.
     async fn common_keys(
         &self,
         pair: &Pair,
         locked: &Locked<'_>,
         (first, now): (&Files, &Files),
         added: &[String],
+        key: &[String],
     ) -> Result<Vec<serde_json::Value>, LakeError> {
-        let key = self.table_spec(&pair.dataset)?.spec.contract.key;
         let theirs = paths(&missing(now, first));
         if key.is_empty() || theirs.is_empty() || added.is_empty() {
             return Ok(Vec::new());
@@ -306,11 +319,15 @@ impl Lake {
             ("gone", branch, 0, &gone[..]),
         ] {
             let provider = table.part_of(&session, version, files).await?;
+            if key.iter().any(|column| provider.schema().field_with_name(column).is_err()) {
+                return Ok(Vec::new());
+            }
             session.register_table(TableReference::bare(name), provider).map_err(QueryError::from)?;
         }
-        let columns = columns(&key);
+        let some: Vec<String> = key.iter().map(|name| format!("{} IS NOT NULL", crate::diff::quoted(name))).collect();
+        let (columns, some) = (columns(key), some.join(" OR "));
         let sql = format!(
-            "SELECT {columns} FROM ours INTERSECT (SELECT {columns} FROM theirs EXCEPT SELECT {columns} FROM gone) ORDER BY {columns} LIMIT {}",
+            "SELECT {columns} FROM ours WHERE {some} INTERSECT (SELECT {columns} FROM theirs EXCEPT SELECT {columns} FROM gone) ORDER BY {columns} LIMIT {}",
             NAMED_KEYS + 1
         );
         crate::diff::as_json(&tenon_query::run(&session, &sql).await?)
@@ -342,7 +359,7 @@ impl Lake {
             None => Files::new(),
         };
         let undo = change(&table.files(commit.version).await?, &before);
-        let note = |_| Note { operation, seal: None };
+        let note = |_| Note { operation, seal: None, then: None };
         table.commit(head, undo, self.inner.clock.now(), note).await?;
         Ok(true)
     }

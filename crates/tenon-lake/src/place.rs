@@ -6,7 +6,7 @@ use tenon_core::id::OperationId;
 
 use crate::commit::batch_operation;
 use crate::log::Sealing;
-use crate::{BatchSource, BranchRecord, branch_table, quarantine_of};
+use crate::{BatchSource, BranchRecord, branch_table, quarantine_of, raw_of};
 
 /// A dataset, or its table on a branch.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,11 @@ impl<'a> Place<'a> {
     /// The table that rows go to which break the contract.
     pub(crate) fn quarantine(&self) -> String {
         self.named(quarantine_of(self.dataset.as_str()))
+    }
+
+    /// The table that keeps rows as they came. A branch has none: what comes by a merge is not replayed.
+    pub(crate) fn raw(&self) -> Option<String> {
+        self.branch.is_none().then(|| raw_of(self.dataset.as_str()))
     }
 
     fn named(&self, table: String) -> String {

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tenon_core::Timestamp;
 use tenon_core::fact::{
-    BranchCommitted, BranchCreated, BranchMerged, DatasetCommitted, DatasetCompacted, DatasetRestored, DecisionsLogged,
-    OutcomesRecorded, Payload,
+    BranchCommitted, BranchCreated, BranchMerged, DatasetCommitted, DatasetCompacted, DatasetReplayed, DatasetRestored,
+    DecisionsLogged, OutcomesRecorded, Payload, QuarantineDiscarded, QuarantineReleased,
 };
 use tenon_ledger::{DocsExt, DocsMut, LedgerError, Projection, StoredFact};
 
-use crate::{branch_table, quarantine_of, records};
+use crate::{branch_table, quarantine_of, raw_of, records};
 
 /// Documents by table: the newest [`TableCommit`] with the sums over all.
 pub(crate) const TABLES: &str = "lake.table";
@@ -38,9 +38,15 @@ pub struct TableCommit {
     /// Where the rows came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// Rows that it removed: a restore, or a merge of one.
+    /// Whether it is a batch of rows that came in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batch: bool,
+    /// Rows that it removed: a restore, a merge of one, or a replay.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub removed: u64,
+    /// Rows of earlier batches that a replay took out of the quarantine.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unquarantined: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -88,7 +94,8 @@ impl Projection for LakeProjection {
             let state = TableState {
                 commits: old.as_ref().map_or(0, |old| old.commits) + 1,
                 rows: (old.as_ref().map_or(0, |old| old.rows) + commit.rows).saturating_sub(commit.removed),
-                quarantined: old.as_ref().map_or(0, |old| old.quarantined) + commit.quarantined,
+                quarantined: (old.as_ref().map_or(0, |old| old.quarantined) + commit.quarantined)
+                    .saturating_sub(commit.unquarantined),
                 newest: commit.clone(),
             };
             docs.put(TABLES, &commit.table, json(&state))?;
@@ -114,7 +121,9 @@ fn commits(stored: &StoredFact) -> Vec<TableCommit> {
         rows,
         quarantined: 0,
         source: None,
+        batch: false,
         removed: 0,
+        unquarantined: 0,
     };
     match fact.kind.as_str() {
         DatasetCommitted::KIND => {
@@ -143,6 +152,26 @@ fn commits(stored: &StoredFact) -> Vec<TableCommit> {
                     ..commit(restored.dataset.to_string(), restored.version, restored.rows_added)
                 }]
             },
+        ),
+        DatasetReplayed::KIND => {
+            fact.payload::<DatasetReplayed>().map_or_else(|_| Vec::new(), |replayed| replay(&commit, &replayed))
+        }
+        QuarantineReleased::KIND => fact.payload::<QuarantineReleased>().map_or_else(
+            |_| Vec::new(),
+            |released| {
+                let quarantine = quarantine_of(released.dataset.as_str());
+                vec![
+                    TableCommit {
+                        source: Some(format!("released from the quarantine: {}", released.reason)),
+                        ..commit(released.dataset.to_string(), released.version, released.rows)
+                    },
+                    commit(quarantine, released.quarantine_version, 0),
+                ]
+            },
+        ),
+        QuarantineDiscarded::KIND => fact.payload::<QuarantineDiscarded>().map_or_else(
+            |_| Vec::new(),
+            |discarded| vec![commit(quarantine_of(discarded.dataset.as_str()), discarded.quarantine_version, 0)],
         ),
         BranchMerged::KIND => {
             fact.payload::<BranchMerged>().map_or_else(|_| Vec::new(), |merged| merge(&commit, &merged))
@@ -176,14 +205,31 @@ fn batch(
     sealed: &DatasetCommitted,
 ) -> Vec<TableCommit> {
     let named = |table: String| branch.map_or(table.clone(), |branch| branch_table(branch, &table));
-    let table = TableCommit {
-        quarantined: sealed.quarantined,
+    let made = |table: String, version: u64, rows: u64| TableCommit {
         source: Some(sealed.source.clone()),
-        ..commit(named(sealed.dataset.to_string()), sealed.version, sealed.accepted)
+        batch: true,
+        ..commit(named(table), version, rows)
     };
-    let quarantine = sealed.quarantine_version.map(|version| TableCommit {
-        source: Some(sealed.source.clone()),
-        ..commit(named(quarantine_of(sealed.dataset.as_str())), version, sealed.quarantined)
+    let (table, quarantine) = (sealed.dataset.to_string(), quarantine_of(sealed.dataset.as_str()));
+    let table = TableCommit { quarantined: sealed.quarantined, ..made(table, sealed.version, sealed.accepted) };
+    let quarantine = sealed.quarantine_version.map(|version| made(quarantine, version, sealed.quarantined));
+    let raw = sealed.raw_version.map(|version| made(raw_of(sealed.dataset.as_str()), version, sealed.rows_in));
+    std::iter::once(table).chain(quarantine).chain(raw).collect()
+}
+
+/// The versions that a replay made.
+fn replay(commit: &impl Fn(String, u64, u64) -> TableCommit, replayed: &DatasetReplayed) -> Vec<TableCommit> {
+    let gone = replayed.replaced;
+    let table = TableCommit {
+        quarantined: replayed.quarantined,
+        removed: gone.accepted,
+        unquarantined: gone.quarantined,
+        source: Some(format!("{} batches replayed", replayed.batches)),
+        ..commit(replayed.dataset.to_string(), replayed.version, replayed.accepted)
+    };
+    let quarantine = replayed.quarantine_version.map(|version| TableCommit {
+        removed: gone.quarantined,
+        ..commit(quarantine_of(replayed.dataset.as_str()), version, replayed.quarantined)
     });
     std::iter::once(table).chain(quarantine).collect()
 }

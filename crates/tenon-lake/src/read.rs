@@ -18,7 +18,7 @@ use tenon_query::{QueryError, RowsQuery, Stated, StatedTable, empty_table, fresh
 use crate::contract::contract_schema;
 use crate::encode::properties;
 use crate::sql::all_of;
-use crate::{BranchRecord, Lake, LakeError, QUARANTINE, branch_table, quarantine_schema};
+use crate::{BranchRecord, Lake, LakeError, QUARANTINE, RAW, branch_table, quarantine_schema};
 
 /// Prepared queries over handed-in rows beyond this number are forgotten and planned anew.
 const PREPARED: usize = 512;
@@ -86,6 +86,21 @@ impl Lake {
         }
         register_views(&session, &reads).await?;
         Ok(tenon_query::run_repeatable(&session, &sql).await?)
+    }
+
+    /// A query over the newest versions of tables, or of a branch's, and some rows beside them, under a name of their own.
+    pub(crate) async fn query_beside(
+        &self,
+        branch: Option<&BranchRecord>,
+        sql: &str,
+        name: &str,
+        rows: RecordBatch,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let (sql, mut reads) = self.reads(sql)?;
+        reads.tables.remove(name);
+        let session = self.session_at(&reads, branch, AsOf::Latest).await?;
+        register(&session, name, tenon_query::memory_table(rows.schema(), vec![rows])?)?;
+        Ok(tenon_query::run(&session, &sql).await?)
     }
 
     /// The tables that a query reads, views resolved down to them, in alphabetical order.
@@ -180,7 +195,7 @@ impl Lake {
     }
 
     async fn newest(&self, table: &str) -> Result<Option<u64>, LakeError> {
-        if self.declared_schema(table).is_some() {
+        if self.declared_schema(table).is_some() || self.is_raw(table) {
             return self.sealed_version(table);
         }
         Ok(self.table(table).await?.head.lock().await.version)
@@ -352,6 +367,12 @@ impl Lake {
             return None;
         }
         Some(if dataset == table { Arc::new(contract_schema(&spec.contract)) } else { quarantine_schema() })
+    }
+
+    /// Whether a table holds a dataset's rows as they came.
+    fn is_raw(&self, table: &str) -> bool {
+        let dataset = table.strip_suffix(RAW).and_then(|dataset| DatasetName::new(dataset).ok());
+        dataset.is_some_and(|dataset| self.inner.catalog.specs().datasets.contains_key(&dataset))
     }
 
     /// The names that a query may use.

@@ -12,7 +12,7 @@ use crate::commit::Step;
 use crate::files::{change, missing, rows};
 use crate::log::{Note, Seal, Sealing};
 use crate::table::{Change, Purpose};
-use crate::{Lake, LakeError, quarantine_of};
+use crate::{Lake, LakeError, quarantine_of, raw_of};
 
 impl Lake {
     /// Makes a version of a dataset that holds the rows of an earlier one. None where it holds them already. The
@@ -31,10 +31,12 @@ impl Lake {
         let _one = self.inner.versions.lock().await;
         let (table, quarantine) =
             (self.table(dataset.as_str()).await?, self.table(&quarantine_of(dataset.as_str())).await?);
+        let raw = self.table(&raw_of(dataset.as_str())).await?;
         let mut head = table.head.lock().await;
-        let mut quarantine_head = quarantine.head.lock().await;
-        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head)).await?;
-        drop(quarantine_head);
+        let (mut quarantine_head, mut raw_head) = (quarantine.head.lock().await, raw.head.lock().await);
+        let beside = Some((&raw, &mut *raw_head));
+        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await?;
+        drop((quarantine_head, raw_head));
         let (Some(from), Some(target)) =
             (self.sealed_version(dataset.as_str())?, self.version(dataset.as_str(), to.clone()).await?)
         else {
@@ -65,12 +67,14 @@ impl Lake {
             |fact: &DatasetRestored| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: Sealing::of(fact) };
         let note = |version| {
             let restored = DatasetRestored { version, ..fact.clone() };
-            Note { operation, seal: Some(seal(&restored)) }
+            Note { operation, seal: Some(seal(&restored)), then: None }
         };
         fact.version = table.commit(&mut head, difference, self.inner.clock.now(), note).await?;
         self.reached(Step::Landed)?;
         self.seal(dataset.as_str(), operation, seal(&fact)).await?;
         head.unsealed.remove(&operation);
+        drop(head);
+        self.forget_landed(dataset).await;
         Ok(Some(fact))
     }
 }

@@ -1,9 +1,10 @@
 //! Vacuum: removes the files that nothing needs any more, and says of all others why they stay.
 //!
 //! Needed are the newest version, every version that could be read as of a moment within the retained span, what a tag
-//! pins, what a model version learnt from, what an open branch began with, and all of a dataset that a hold keeps. The
-//! fact `lake.vacuumed` is on record before the first file goes: a crash in between leaves files that the next vacuum
-//! removes, never a version that is gone without a word.
+//! pins, what a model version learnt from, what an open branch began with, what a contract holds distributions against, and
+//! all of a dataset that a hold keeps. The fact `lake.vacuumed` is on record before the first file goes: a crash in between
+//! leaves files that the next vacuum removes, never a version that is gone without a word. Rows that are kept as they came
+//! are not touched: a replay needs all of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -175,6 +176,9 @@ impl Lake {
         if is_dataset {
             for (pin, why) in learnt.iter().filter(|(pin, _)| pin.dataset == *dataset) {
                 keep(pin.version, why.clone());
+            }
+            for rule in &self.table_spec(dataset)?.spec.contract.distribution {
+                keep(rule.version, format!("the distribution of `{}` is held against it", rule.column));
             }
             for branch in self.branches()? {
                 for begun in branch.branch.tables.iter().filter(|begun| begun.dataset == *dataset) {

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::prelude::SessionContext;
 
 use crate::QueryError;
@@ -46,6 +47,14 @@ impl Expression {
     /// [`QueryError::Failed`] when it has none over this schema.
     pub fn data_type(&self) -> Result<DataType, QueryError> {
         Ok(self.physical.data_type(&self.schema)?)
+    }
+
+    /// The columns that it reads, in alphabetical order.
+    pub fn columns(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            collect_columns(&self.physical).into_iter().map(|column| column.name().to_owned()).collect();
+        names.sort();
+        names
     }
 
     /// Its values, one a row; `rows` have the schema that it was compiled for.

@@ -73,7 +73,7 @@ fn landed(outcome: &str, fact: &DatasetCommitted) -> Value {
     json!({
         "outcome": outcome, "dataset": fact.dataset, "version": fact.version, "rows_in": fact.rows_in,
         "accepted": fact.accepted, "quarantined": fact.quarantined, "reasons": fact.reasons, "warnings": fact.warnings,
-        "duplicates": fact.duplicates, "quarantine_version": fact.quarantine_version,
+        "duplicates": fact.duplicates, "dropped": fact.dropped, "quarantine_version": fact.quarantine_version,
     })
 }
 

@@ -196,10 +196,11 @@ impl From<LakeError> for Problem {
             | LakeError::NoSuch { .. }
             | LakeError::NotOnBranch { .. } => StatusCode::NOT_FOUND,
             LakeError::Vacuumed { .. } => StatusCode::GONE,
-            LakeError::Exists { .. } => StatusCode::CONFLICT,
+            LakeError::Exists { .. } | LakeError::Raced(_) => StatusCode::CONFLICT,
             LakeError::NotTagged { .. }
             | LakeError::NothingThen { .. }
             | LakeError::NoKey(_)
+            | LakeError::NotPossible(_)
             | LakeError::StatedPin(_) => StatusCode::UNPROCESSABLE_ENTITY,
             LakeError::Query(_) | LakeError::VersionOfMany(_) => StatusCode::BAD_REQUEST,
             LakeError::View(_) | LakeError::ViewCycle(_) | LakeError::Contract { .. } | LakeError::Misfit { .. } => {

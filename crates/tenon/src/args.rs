@@ -51,7 +51,7 @@ pub enum Command {
     Plan,
     /// Take the files over.
     #[command(after_help = "Example: tenon apply")]
-    Apply,
+    Apply(Apply),
     /// Print the JSON Schema of a kind of file.
     #[command(after_help = "Example: tenon schema dataset > dataset.schema.json")]
     Schema {
@@ -188,6 +188,30 @@ pub enum Command {
     /// Open the doors: Open Inference, the native API, the console.
     #[command(after_help = "Example: tenon serve --listen 127.0.0.1:0")]
     Serve(Serve),
+    /// Run the rows that a dataset keeps as they came through its cleaning and contract again.
+    #[command(after_help = "Example: tenon replay flights --from 12")]
+    Replay {
+        /// Which dataset.
+        dataset: String,
+        /// The first version of the rows as they came (`NAME__raw`) to replay.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+    },
+    /// Look at rows that broke a contract, repair and release them, or discard them.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Say what a dataset holds, column by column: nulls, distinct values, quantiles, the most frequent, a histogram.
+    #[command(after_help = "Example: tenon profile flights --as-of 2013-04-01")]
+    Profile {
+        /// Which dataset; a quarantine (`flights__quarantine`) has a profile too.
+        dataset: String,
+        /// As of which moment or table version.
+        #[arg(long, default_value = "latest")]
+        as_of: AsOf,
+    },
+    /// Propose contracts.
+    #[command(subcommand)]
+    Contract(ContractCommand),
     /// Give versions of datasets a name that stays.
     #[command(subcommand)]
     Tag(TagCommand),
@@ -209,6 +233,73 @@ pub enum Command {
     /// Legal holds: nothing of a dataset is removed while one stands.
     #[command(subcommand)]
     Hold(HoldCommand),
+}
+
+/// Rows that broke a contract.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// Count the open rows by the rules that they broke, with a sample of each.
+    #[command(after_help = "Example: tenon quarantine list flights")]
+    List {
+        /// Which dataset.
+        dataset: String,
+    },
+    /// Show open rows with their reasons.
+    #[command(after_help = "Example: tenon quarantine show flights --limit 5")]
+    Show {
+        /// Which dataset.
+        dataset: String,
+        /// How many rows to show at the most.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Land rows that keep the contract now, repaired where `--set` says so; each row at most once.
+    #[command(
+        after_help = "Example: tenon quarantine release flights --where \"_rules LIKE 'delay:%'\" --set 'delay=NULL' --reason 'sensor was off'"
+    )]
+    Release {
+        /// Which dataset.
+        dataset: String,
+        /// Which rows: a condition in SQL over the columns that they came with, and `_reason`, `_rules`, `_source`,
+        /// `_row_number`. Without it, all open rows.
+        #[arg(long = "where", value_name = "SQL")]
+        filter: Option<String>,
+        /// A repair: a column as it came, and the expression in SQL that it becomes. May be given more than once.
+        #[arg(long, value_name = "COLUMN=SQL")]
+        set: Vec<String>,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Mark rows as never to land; they stay where they are.
+    #[command(after_help = "Example: tenon quarantine discard flights --where \"_source = 'push'\" --reason 'a drill'")]
+    Discard {
+        /// Which dataset.
+        dataset: String,
+        /// Which rows, as for `release`.
+        #[arg(long = "where", value_name = "SQL")]
+        filter: Option<String>,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// Contracts.
+#[derive(Debug, Subcommand)]
+pub enum ContractCommand {
+    /// Propose the contract that a dataset's rows, or a file's, keep, as the TOML of a dataset.
+    #[command(
+        after_help = "Examples: tenon contract suggest flights\n          tenon contract suggest --file data/flights.csv > pods/arrivals/datasets/flights.toml"
+    )]
+    Suggest {
+        /// Which dataset.
+        #[arg(required_unless_present = "file", conflicts_with = "file")]
+        dataset: Option<String>,
+        /// A Parquet, CSV or NDJSON file instead.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
 }
 
 /// Tags.
@@ -369,6 +460,14 @@ pub struct Quickstart {
     /// Where to serve then.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
+}
+
+/// Taking files over.
+#[derive(Debug, Default, Args)]
+pub struct Apply {
+    /// Take over changes of datasets that break those who read them; what breaks goes on the record.
+    #[arg(long)]
+    pub allow_breaking: bool,
 }
 
 /// A company folder to start from.

@@ -311,6 +311,20 @@ fn subscribers(models: &Models, serving: &Serving, guard: &Guard) -> Vec<Arc<dyn
     vec![Arc::new(retrain), Arc::new(RolloutOnApproval::new(serving.clone()))]
 }
 
+/// The lake, to read beside a program that may be writing to it.
+///
+/// # Errors
+/// When its folder cannot be used.
+pub fn lake_to_read(company: &Company, catalog: &Catalog) -> Result<Lake, Failure> {
+    let options = LakeOptions {
+        root: company.root.join(&company.spec.lake.address),
+        ledger: company.ledger.clone(),
+        catalog: catalog.clone(),
+        clock: Arc::clone(&company.clock),
+    };
+    Lake::open_read_only(options).during("opening the lake")
+}
+
 async fn lake(
     root: &Path,
     spec: &CompanySpec,

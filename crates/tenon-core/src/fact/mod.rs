@@ -21,7 +21,10 @@ use crate::{PodName, Principal, Timestamp};
 pub use company::{
     AuthorizationRefused, CompanyCreated, SpecApplied, SpecRemoved, SpendRecorded, TokenCreated, TokenRevoked,
 };
-pub use data::{DatasetCommitted, DatasetRefused, Reason, Stretch, TableVersion};
+pub use data::{
+    ContractBreakAllowed, DatasetCommitted, DatasetRefused, DatasetReplayed, QuarantineDiscarded, QuarantineReleased,
+    Reason, Replaced, Stretch, TableVerdict, TableVersion,
+};
 pub use deployment::{DecisionsLogged, OutcomesRecorded, RolloutStarted, TrafficReason, TrafficShare, TrafficShifted};
 pub use model::{
     FeatureReference, GateDecided, GateWaived, ModelVersionRegistered, RunFailed, RunFinished, RunStarted, TrainingSet,
@@ -150,11 +153,13 @@ macro_rules! payloads {
 pub(crate) use payloads;
 
 /// Every kind of fact with its newest version.
-pub const KINDS: [(&str, u32); 34] = [
+pub const KINDS: [(&str, u32); 38] = [
     kind::<AuthorizationRefused>(),
     kind::<CompanyCreated>(),
+    kind::<ContractBreakAllowed>(),
     kind::<DatasetCommitted>(),
     kind::<DatasetRefused>(),
+    kind::<DatasetReplayed>(),
     kind::<DecisionsLogged>(),
     kind::<DriftDetected>(),
     kind::<GateDecided>(),
@@ -164,6 +169,8 @@ pub const KINDS: [(&str, u32); 34] = [
     kind::<MonitorMeasured>(),
     kind::<OutcomesRecorded>(),
     kind::<QualityMeasured>(),
+    kind::<QuarantineDiscarded>(),
+    kind::<QuarantineReleased>(),
     kind::<RolloutStarted>(),
     kind::<RunFailed>(),
     kind::<RunFinished>(),

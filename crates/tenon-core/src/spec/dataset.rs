@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::KafkaSource;
+use super::cleaning::Cleaning;
+use super::table_rules::{Distribution, Freshness, Volume};
 use crate::{Share, Span};
 
 /// A named, owned collection of data.
@@ -27,6 +29,13 @@ pub struct DatasetSpec {
     /// What every row promises.
     #[serde(default)]
     pub contract: Contract,
+    /// How rows are made clean before the contract looks at them.
+    #[serde(default, skip_serializing_if = "Cleaning::is_none")]
+    pub clean: Cleaning,
+    /// Whether every row is kept as it came, in `NAME__raw`, to be replayed under a corrected contract. Datasets that
+    /// clean their rows keep them always.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_raw: bool,
     /// When small files are taken together, in the background while the company is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<Compaction>,
@@ -39,6 +48,13 @@ pub struct DatasetSpec {
     /// Leaving rows out whose key has landed already; without it, only a key that comes twice in one batch is noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup: Option<Dedup>,
+}
+
+impl DatasetSpec {
+    /// Whether rows are kept as they came.
+    pub fn keeps_raw(&self) -> bool {
+        self.keep_raw || !self.clean.is_none()
+    }
 }
 
 /// When a dataset's small files are taken together.
@@ -110,6 +126,15 @@ pub struct Contract {
     /// Rules over whole rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// How old the newest event of a batch may be when it lands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Freshness>,
+    /// How many rows a batch may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Volume>,
+    /// How far columns may move from how they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distribution: Vec<Distribution>,
 }
 
 /// What one column promises.
@@ -146,6 +171,9 @@ pub struct Column {
     /// What happens to a row that breaks the column's promises.
     #[serde(default)]
     pub severity: Severity,
+    /// Whether no value may come twice in the whole table; missing values are no values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unique: bool,
 }
 
 /// The type of a column's values.

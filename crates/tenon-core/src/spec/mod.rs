@@ -4,6 +4,7 @@
 //! [`Share`](crate::Share), names), unknown fields refused, with a JSON Schema. What no single field can know (does that
 //! view exist, is there a cycle) is checked over the whole set by [`SpecSet::check`], which reports every fault at once.
 
+mod cleaning;
 mod dataset;
 mod deployment;
 mod fault;
@@ -13,7 +14,10 @@ mod model;
 mod monitor;
 mod organisation;
 mod set;
+mod table_rules;
+pub mod units;
 
+pub use cleaning::{CleanColumn, Cleaning, Epoch, Parse, SourceUnit, WholeNumber};
 pub use dataset::{
     Check, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Dedup, Late, Severity, Source,
 };
@@ -28,3 +32,4 @@ pub use organisation::{
     PodSpec, Prices,
 };
 pub use set::{Resource, ResourceKind, ResourceRef, SpecSet};
+pub use table_rules::{Distribution, Freshness, Volume};

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use tenon_core::fact::{DatasetCommitted, Reason, Stretch};
 use tenon_core::spec::{DatasetSpec, KafkaFormat, KafkaSource, KafkaStart};
 use tenon_core::{DatasetName, Digest, Principal};
-use tenon_lake::{BatchSource, Checked, WriteOutcome};
+use tenon_lake::{BatchSource, Checked, LakeError, WriteOutcome};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ const LATENCY: Duration = Duration::from_secs(5);
 /// The first wait before what failed is tried again; each next one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often a batch is held against a table that others write to.
+const RACES: u32 = 8;
 /// Without `--follow`, how often a cluster that does not answer is asked.
 const TRIES: u32 = 6;
 
@@ -52,6 +54,8 @@ pub struct Taken {
     pub quarantined: u64,
     /// Rows that had landed before.
     pub duplicates: u64,
+    /// Rows that were dropped, as the dataset's cleaning declares.
+    pub dropped: u64,
     /// Why rows went to the quarantine.
     pub reasons: Vec<Reason>,
     /// The table's newest version, where there was a commit.
@@ -65,6 +69,7 @@ impl Taken {
         self.accepted += fact.accepted;
         self.quarantined += fact.quarantined;
         self.duplicates += fact.duplicates;
+        self.dropped += fact.dropped;
         self.version = Some(fact.version);
         for reason in &fact.reasons {
             match self.reasons.iter_mut().find(|known| known.rule == reason.rule) {
@@ -218,17 +223,25 @@ impl Ingest {
         let (decoded, batch) = tokio::task::spawn_blocking(decoding).await.map_err(interrupted)?;
         let decoded =
             decoded.map_err(|error| IngestError::Rows { dataset: dataset.to_string(), what: error.to_string() })?;
-        let mut checker = self.lake.checker(dataset);
-        let mut checked = vec![checker.check(&[decoded.rows]).await?];
-        if !decoded.set_aside.is_empty() {
-            checked.push(Checked::set_aside(&spec.contract, decoded.set_aside));
-        }
-        // A stream cannot be sent back. A batch that its contract refuses as a whole waits in the quarantine as a whole.
-        if let Some(sentence) = self.lake.refusal(dataset, &checked)? {
-            checked = vec![Checked::set_aside(&spec.contract, decode::all_set_aside(&batch, &sentence))];
-        }
+        let mut races = 0;
+        let outcome = loop {
+            let mut checker = self.lake.checker(dataset);
+            let mut checked = vec![checker.check(std::slice::from_ref(&decoded.rows)).await?];
+            if !decoded.set_aside.is_empty() {
+                checked.push(Checked::set_aside(&spec.contract, decoded.set_aside.clone()));
+            }
+            // A stream cannot be sent back. A batch that its contract refuses as a whole waits in the quarantine as a whole.
+            if let Some(sentence) = self.lake.refusal(dataset, &checked)? {
+                checked = vec![Checked::set_aside(&spec.contract, decode::all_set_aside(&batch, &sentence))];
+            }
+            races += 1;
+            match self.lake.commit_stretches(by, dataset, &batch_source, checked, stretches.clone()).await {
+                // Something else landed while unique values were looked up: they are looked up once more.
+                Err(LakeError::Raced(_)) if races < RACES => {}
+                outcome => break outcome?,
+            }
+        };
         drop(batch);
-        let outcome = self.lake.commit_stretches(by, dataset, &batch_source, checked, stretches).await?;
         if let Err(error) = self.hand_on(dataset, &outcome).await {
             tracing::warn!(%dataset, "{}", tenon_core::words::chain(&error));
         }

@@ -38,6 +38,12 @@ impl Broken {
         (rows.count_set_bits() > 0).then(|| Self { rule: rule.into(), severity, rows, value })
     }
 
+    /// The rule without the rows that are not set in `counting`, unless no row broke it then.
+    pub(crate) fn among(self, counting: &BooleanBuffer) -> Option<Self> {
+        let rows = &self.rows & counting;
+        (rows.count_set_bits() > 0).then_some(Self { rows, ..self })
+    }
+
     pub(crate) fn reason(&self) -> Reason {
         Reason { rule: self.rule.clone(), rows: self.rows.count_set_bits() as u64 }
     }
@@ -48,6 +54,8 @@ impl Broken {
 pub(crate) struct Tally {
     pub rows_in: u64,
     pub quarantined: u64,
+    /// Rows that the dataset's cleaning drops.
+    pub dropped: u64,
     /// Rows whose key has landed already; they are left out.
     pub duplicates: u64,
     pub reasons: Vec<Reason>,
@@ -61,6 +69,7 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
         self.quarantined += other.quarantined;
+        self.dropped += other.dropped;
         self.duplicates += other.duplicates;
         add_reasons(&mut self.reasons, &other.reasons);
         add_reasons(&mut self.warnings, &other.warnings);
@@ -72,7 +81,7 @@ impl Tally {
     }
 
     pub(crate) fn accepted(&self) -> u64 {
-        self.rows_in - self.quarantined - self.duplicates
+        self.rows_in - self.quarantined - self.dropped - self.duplicates
     }
 }
 

@@ -7,15 +7,16 @@ mod quarantine;
 mod rules;
 
 pub(crate) use broken::Tally;
-pub(crate) use convert::arrow_type;
-pub(crate) use keys::{KeySet, Seen};
+pub(crate) use convert::{arrow_type, convert, in_words};
+pub(crate) use keys::KeySet;
 pub(crate) use quarantine::Quarantined;
 pub use quarantine::{SetAside, quarantine_schema};
-pub(crate) use rules::Rules;
 pub use rules::contract_schema;
+pub(crate) use rules::{Rules, SeenRows};
 
 use std::sync::Arc;
 
+use arrow::buffer::BooleanBuffer;
 use arrow::record_batch::RecordBatch;
 use tenon_core::fact::Reason;
 use tenon_core::spec::Contract;
@@ -28,6 +29,12 @@ pub struct Checked {
     pub(crate) tally: Tally,
     /// Why the batch cannot be taken at all.
     pub(crate) refusal: Option<String>,
+    /// The rows as they came, where the dataset keeps them.
+    pub(crate) raw: Option<RecordBatch>,
+    /// The table's version whose values the unique columns were held against; none where no column is unique.
+    pub(crate) unique_at: Option<u64>,
+    /// Set where a row did not land.
+    pub(crate) gone: Option<BooleanBuffer>,
 }
 
 impl Checked {
@@ -49,7 +56,10 @@ impl Checked {
             tally.add(&Tally { rows_in: 1, quarantined: 1, reasons, ..Tally::default() });
         }
         let accepted = RecordBatch::new_empty(Arc::new(contract_schema(contract)));
-        Self { accepted, quarantined: Some(Quarantined::of(rows)), tally, refusal: None }
+        let gone = Some(BooleanBuffer::new_set(rows.len()));
+        let quarantined = Some(Quarantined::of(rows));
+        // They are no rows that could be kept as they came: the quarantine has all of them.
+        Self { accepted, quarantined, tally, refusal: None, raw: None, unique_at: None, gone }
     }
 
     /// How many rows were left out because their key had landed already.
@@ -57,7 +67,12 @@ impl Checked {
         self.tally.duplicates
     }
 
-    /// How many rows broke the contract; rows in = accepted + quarantined + duplicates.
+    /// How many rows the dataset's cleaning drops.
+    pub fn dropped(&self) -> u64 {
+        self.tally.dropped
+    }
+
+    /// How many rows broke the contract; rows in = accepted + quarantined + duplicates + dropped.
     pub fn quarantined(&self) -> u64 {
         self.tally.quarantined
     }

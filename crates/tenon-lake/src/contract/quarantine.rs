@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{cast, filter_record_batch};
@@ -26,6 +26,7 @@ const LONGEST_SHOWN: usize = 80;
 #[derive(Debug, Clone)]
 pub(crate) struct Quarantined {
     reasons: StringArray,
+    names: StringArray,
     rules: Int32Array,
     numbers: Int64Array,
     rows: StringArray,
@@ -43,7 +44,8 @@ pub struct SetAside {
 }
 
 /// The schema of every quarantine table. `_row` is the source's row as JSON, so that any source fits and nothing is
-/// lost; `_row_number` counts the rows of the batch from 0.
+/// lost; `_row_number` counts the rows of the batch from 0. `_rules` are the broken rules without values;
+/// `_resolution` is missing while nobody has decided about the row, and then `released` or `discarded`.
 pub fn quarantine_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("_reason", DataType::Utf8, false),
@@ -53,6 +55,9 @@ pub fn quarantine_schema() -> SchemaRef {
         Field::new("_source", DataType::Utf8, false),
         Field::new("_source_digest", DataType::Utf8, false),
         Field::new("_quarantined_at", utc(), false),
+        Field::new("_rules", DataType::Utf8, true),
+        Field::new("_resolution", DataType::Utf8, true),
+        Field::new("_resolved_at", utc(), true),
     ]))
 }
 
@@ -61,10 +66,17 @@ impl Quarantined {
     pub(crate) fn of(rows: Vec<SetAside>) -> Self {
         Self {
             reasons: StringArray::from_iter_values(rows.iter().map(|row| &row.reason)),
+            names: StringArray::from_iter_values(rows.iter().map(|row| &row.rule)),
             rules: Int32Array::from_value(1, rows.len()),
             numbers: (0..rows.len() as i64).collect::<Vec<_>>().into(),
             rows: StringArray::from_iter_values(rows.iter().map(|row| &row.row)),
         }
+    }
+
+    /// The same rows, where row `n` of those that were checked has the number `numbers[n]` in its batch.
+    pub(crate) fn numbered(mut self, numbers: &Int64Array) -> Self {
+        self.numbers = self.numbers.unary(|row| numbers.value(row as usize));
+        self
     }
 
     /// The rows as the quarantine table holds them; `first` is the number of their batch's first row.
@@ -87,6 +99,9 @@ impl Quarantined {
             repeated(source),
             repeated(digest),
             Arc::new(moments),
+            Arc::new(self.names),
+            new_null_array(&DataType::Utf8, count),
+            new_null_array(&utc(), count),
         ];
         RecordBatch::try_new(quarantine_schema(), columns)
     }
@@ -100,10 +115,15 @@ pub(crate) fn quarantine_rows(
 ) -> Result<Quarantined, ArrowError> {
     let numbers: Vec<usize> = out.set_indices().collect();
     let mut reasons: Vec<Vec<String>> = vec![Vec::new(); numbers.len()];
+    let mut names: Vec<String> = vec![String::new(); numbers.len()];
     for rule in broken.iter().filter(|rule| rule.severity != Severity::Warn) {
         let value = rule.value.as_ref().map(|value| Ok::<_, ArrowError>((value, shown(value)?))).transpose()?;
-        for (reasons, row) in reasons.iter_mut().zip(&numbers) {
+        for ((reasons, names), row) in reasons.iter_mut().zip(&mut names).zip(&numbers) {
             if rule.rows.value(*row) {
+                if !names.is_empty() {
+                    names.push_str("; ");
+                }
+                names.push_str(&rule.rule);
                 reasons.push(match &value {
                     Some((value, shown)) => value.reason(shown, *row),
                     None => rule.rule.clone(),
@@ -115,6 +135,7 @@ pub(crate) fn quarantine_rows(
     let kept = filter_record_batch(rows, &BooleanArray::new(out.clone(), None))?;
     Ok(Quarantined {
         reasons: StringArray::from_iter_values(texts),
+        names: StringArray::from_iter_values(names),
         rules: reasons.iter().map(|reasons| reasons.len() as i32).collect::<Vec<_>>().into(),
         numbers: numbers.iter().map(|row| *row as i64).collect::<Vec<_>>().into(),
         rows: json_rows(&kept)?,

@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use datafusion::common::HashMap;
 use datafusion::prelude::SessionContext;
 use rayon::prelude::*;
-use tenon_core::spec::{Column, ColumnType, Contract, DatasetSpec, Severity, closest};
+use tenon_core::spec::{Column, ColumnType, Contract, DatasetSpec, Severity};
 use tenon_core::{Share, Timestamp};
 use tenon_query::Expression;
 
@@ -25,6 +25,7 @@ use super::convert::{arrow_type, convert, in_words};
 use super::keys::{KeySet, Seen};
 use super::quarantine::quarantine_rows;
 use crate::LakeError;
+use crate::clean::{Cleaner, Input};
 use crate::landed::Landed;
 use crate::log::utc;
 
@@ -42,6 +43,7 @@ pub(crate) struct Rules {
     pub schema: SchemaRef,
     /// The same with every column nullable, for rows that are not checked yet.
     loose: SchemaRef,
+    cleaner: Cleaner,
     columns: Vec<ColumnRule>,
     key: Vec<usize>,
     event_time: Option<usize>,
@@ -92,6 +94,7 @@ impl Rules {
             }
         };
         Ok(Self {
+            cleaner: Cleaner::compile(session, dataset, spec)?,
             columns: columns.collect::<Result<_, _>>()?,
             key: contract.key.iter().map(position).collect::<Result<_, _>>()?,
             event_time: spec.event_time.as_ref().map(position).transpose()?,
@@ -107,29 +110,39 @@ impl Rules {
         self.columns.iter().filter_map(|column| column.spec.references.as_deref())
     }
 
+    /// The table's schema with every column nullable, for rows that are not checked yet.
+    pub(crate) fn loose(&self) -> SchemaRef {
+        Arc::clone(&self.loose)
+    }
+
     /// Above this share of bad rows a batch is refused.
     pub(crate) fn max_quarantined(&self) -> Option<Share> {
         self.spec.contract.max_quarantined
     }
 
-    /// Checks a batch; `seen` holds the keys of the batches that will be committed with it.
+    /// The columns of which no value may come twice in the table.
+    pub(crate) fn unique(&self) -> impl Iterator<Item = (usize, &str)> {
+        let columns = self.columns.iter().enumerate();
+        columns.filter(|(_, column)| column.spec.unique).map(|(at, column)| (at, column.name.as_str()))
+    }
+
+    /// Cleans a batch, brings it into the contract's types and checks everything that a batch alone can tell. The other
+    /// side is a refusal.
     ///
     /// # Errors
     /// Arrow's, when a batch is larger than its types can say.
-    pub(crate) fn check(
+    pub(crate) fn convert(
         &self,
         rows: &RecordBatch,
         references: &References,
-        seen: &mut Seen,
-        landed: Option<&mut Landed>,
-    ) -> Result<Checked, ArrowError> {
-        let sources = match self.sources(rows) {
-            Ok(sources) => sources,
-            Err(sentence) => return Ok(self.refused(rows, sentence)),
+    ) -> Result<Result<Converted, Checked>, ArrowError> {
+        let cleaned = match self.cleaner.clean(rows) {
+            Ok(cleaned) => cleaned,
+            Err(sentence) => return Ok(Err(self.refused(rows, sentence))),
         };
-        let check = |(rule, source): (&ColumnRule, &ArrayRef)| rule.check(source, references);
-        let pairs: Vec<_> = self.columns.iter().zip(&sources).collect();
-        let checked: Vec<Result<Converted, Fault>> = if rows.num_rows() < ROWS_IN_PARALLEL {
+        let check = |(rule, source): (&ColumnRule, &Input)| rule.check(source, references);
+        let pairs: Vec<_> = self.columns.iter().zip(&cleaned.columns).collect();
+        let checked: Vec<Result<CheckedColumn, Fault>> = if rows.num_rows() < ROWS_IN_PARALLEL {
             pairs.into_iter().map(check).collect()
         } else {
             pairs.into_par_iter().with_max_len(1).map(check).collect()
@@ -141,7 +154,7 @@ impl Rules {
                     columns.push(values);
                     broken.extend(rules);
                 }
-                Err(Fault::Type(sentence)) => return Ok(self.refused(rows, sentence)),
+                Err(Fault::Type(sentence)) => return Ok(Err(self.refused(rows, sentence))),
                 Err(Fault::Arrow(error)) => return Err(error),
             }
         }
@@ -149,26 +162,98 @@ impl Rules {
         for (name, severity, expression) in &self.checks {
             match expression.evaluate(&table) {
                 Ok(holds) => broken.extend(Broken::some(name, *severity, is_false(&holds), None)),
-                Err(error) => return Ok(self.refused(rows, format!("check `{name}` cannot be computed: {error}"))),
+                Err(error) => {
+                    return Ok(Err(self.refused(rows, format!("check `{name}` cannot be computed: {error}"))));
+                }
             }
         }
+        let dropped = cleaned.dropped.filter(|dropped| dropped.count_set_bits() > 0);
+        if let Some(dropped) = &dropped {
+            let kept = !dropped;
+            broken = broken.into_iter().filter_map(|rule| rule.among(&kept)).collect();
+        }
+        let event = self.event_time.map(|at| Arc::clone(&cleaned.columns[at].shown));
+        Ok(Ok(Converted { table, broken, dropped, event }))
+    }
+
+    /// Checks what rows have to do with each other and with the table, and splits the batch. `seen` holds the keys of the
+    /// batches that will be committed with it, `landed` what the dataset looks back at, `taken` the values of unique columns
+    /// that the table has already.
+    ///
+    /// # Errors
+    /// As [`Rules::convert`].
+    pub(crate) fn finish(
+        &self,
+        rows: &RecordBatch,
+        converted: Converted,
+        seen: &mut SeenRows,
+        landed: Option<&mut Landed>,
+        taken: &std::collections::HashMap<usize, KeySet>,
+    ) -> Result<Checked, ArrowError> {
+        let Converted { table, mut broken, dropped, event } = converted;
         let mut duplicates = None;
-        if let (Some(landed), Some(event)) = (landed, self.event_time) {
-            if let Some(watermark) = landed.watermark() {
-                broken.extend(self.late(&table, &sources[event], event, watermark)?);
+        if let Some(landed) = landed {
+            if let (Some(at), Some(event), Some(watermark)) = (self.event_time, &event, landed.watermark()) {
+                let late = self.late(&table, event, at, watermark)?;
+                broken.extend(late.and_then(|late| match &dropped {
+                    Some(dropped) => late.among(&!dropped),
+                    None => Some(late),
+                }));
             }
+            // What has landed already is no second row of its unique values either.
             if landed.dedups() {
-                duplicates = Some(landed.repeated(&table, &self.key, union(&broken).as_ref())?);
+                let out = any([union(&broken), dropped.clone()]);
+                duplicates = Some(landed.repeated(&table, &self.key, out.as_ref())?);
             }
         }
-        let mut out = union(&broken);
+        let left_out = any([dropped.clone(), duplicates.clone()]);
+        let out = |broken: &[Broken]| any([union(broken), left_out.clone()]);
+        for (at, name) in self.unique() {
+            let severity = self.columns[at].spec.severity;
+            let column = table.column(at);
+            let shown = ShownValue {
+                column: name.to_owned(),
+                values: Arc::clone(column),
+                verdict: "is there already".to_owned(),
+            };
+            let out = out(&broken);
+            let mut again = match taken.get(&at) {
+                Some(taken) => !&taken.others(column)?,
+                None => BooleanBuffer::new_unset(column.len()),
+            };
+            if let Some(nulls) = column.nulls() {
+                again = &again & nulls.inner();
+            }
+            let none = column.nulls().map(|nulls| !nulls.inner());
+            let ignored = any([out, none, Some(again.clone())]);
+            let repeated = seen.unique.entry(at).or_default().repeated(&table, &[at], ignored.as_ref())?;
+            let found = &again | &repeated;
+            let found = left_out.as_ref().map_or(found.clone(), |left_out| &found & &!left_out);
+            broken.extend(Broken::some(format!("{name}: not unique"), severity, found, Some(shown)));
+        }
         if !self.key.is_empty() && duplicates.is_none() {
-            let repeated = seen.repeated(&table, &self.key, out.as_ref())?;
+            let repeated = seen.key.repeated(&table, &self.key, out(&broken).as_ref())?;
             let rule = format!("key {}: not the first", self.spec.contract.key.join(", "));
             broken.extend(Broken::some(rule, Severity::Quarantine, repeated, None));
-            out = union(&broken);
         }
-        self.divide(rows, table, &broken, out, duplicates)
+        self.divide(rows, table, &broken, dropped, duplicates)
+    }
+
+    /// Checks a batch of a contract whose columns need not be unique in the table.
+    ///
+    /// # Errors
+    /// As [`Rules::convert`].
+    pub(crate) fn check(
+        &self,
+        rows: &RecordBatch,
+        references: &References,
+        seen: &mut SeenRows,
+        landed: Option<&mut Landed>,
+    ) -> Result<Checked, ArrowError> {
+        match self.convert(rows, references)? {
+            Ok(converted) => self.finish(rows, converted, seen, landed, &std::collections::HashMap::new()),
+            Err(refused) => Ok(refused),
+        }
     }
 
     /// The rule that rows break whose event lies before the watermark.
@@ -194,18 +279,14 @@ impl Rules {
         rows: &RecordBatch,
         table: RecordBatch,
         broken: &[Broken],
-        out: Option<BooleanBuffer>,
+        dropped: Option<BooleanBuffer>,
         duplicates: Option<BooleanBuffer>,
     ) -> Result<Checked, ArrowError> {
-        let left_out = match (&out, &duplicates) {
-            (Some(out), Some(duplicates)) => Some(out | duplicates),
-            (one, other) => one.clone().or_else(|| other.clone()),
-        };
+        let out = union(broken);
+        let gone = any([out.clone(), dropped.clone(), duplicates.clone()]);
+        let keep = || gone.as_ref().map_or_else(|| Ok(table.clone()), |gone| without(&table, gone));
         let set_aside = || out.as_ref().map(|out| quarantine_rows(rows, broken, out)).transpose();
-        let (kept, quarantined) = match &left_out {
-            None => (Ok(table), Ok(None)),
-            Some(left_out) => rayon::join(|| without(&table, left_out), set_aside),
-        };
+        let (kept, quarantined) = if gone.is_some() { rayon::join(keep, set_aside) } else { (keep(), Ok(None)) };
         let accepted = RecordBatch::try_new(Arc::clone(&self.schema), kept?.columns().to_vec())?;
         let of = |severity: Severity| {
             broken.iter().filter(move |rule| rule.severity == severity).map(Broken::reason).collect()
@@ -213,36 +294,21 @@ impl Rules {
         let tally = Tally {
             rows_in: rows.num_rows() as u64,
             quarantined: out.as_ref().map_or(0, |out| out.count_set_bits() as u64),
+            dropped: dropped.as_ref().map_or(0, |dropped| dropped.count_set_bits() as u64),
             duplicates: duplicates.as_ref().map_or(0, |rows| rows.count_set_bits() as u64),
             reasons: of(Severity::Quarantine),
             warnings: of(Severity::Warn),
             refusals: of(Severity::Refuse),
             events: self.events(&accepted)?,
         };
-        Ok(Checked { accepted, quarantined: quarantined?, tally, refusal: None })
+        let raw = self.spec.keeps_raw().then(|| rows.clone());
+        Ok(Checked { accepted, quarantined: quarantined?, tally, refusal: None, raw, unique_at: None, gone })
     }
 
     fn refused(&self, rows: &RecordBatch, sentence: String) -> Checked {
         let tally = Tally { rows_in: rows.num_rows() as u64, quarantined: rows.num_rows() as u64, ..Tally::default() };
         let accepted = RecordBatch::new_empty(Arc::clone(&self.schema));
-        Checked { accepted, quarantined: None, tally, refusal: Some(sentence) }
-    }
-
-    /// The source's columns in the contract's order.
-    fn sources(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, String> {
-        let source = |rule: &ColumnRule| {
-            rows.column_by_name(&rule.name).cloned().ok_or_else(|| {
-                let schema = rows.schema_ref();
-                let known = || schema.fields().iter().map(|field| field.name().as_str());
-                let unclaimed = known().filter(|name| !self.spec.contract.columns.contains_key(*name));
-                let hint = match closest(&rule.name, unclaimed) {
-                    Some(near) => format!("it has `{near}`; is that the one?"),
-                    None => format!("it has {}", known().collect::<Vec<_>>().join(", ")),
-                };
-                format!("column `{}` is missing: {hint}", rule.name)
-            })
-        };
-        self.columns.iter().map(source).collect()
+        Checked { accepted, quarantined: None, tally, refusal: Some(sentence), raw: None, unique_at: None, gone: None }
     }
 
     fn events(&self, accepted: &RecordBatch) -> Result<Option<(Timestamp, Timestamp)>, ArrowError> {
@@ -259,8 +325,33 @@ impl Rules {
     }
 }
 
+/// A batch in the contract's types, with the rules that its rows broke by themselves.
+pub(crate) struct Converted {
+    /// The contract's columns; values that break a rule are still there.
+    pub table: RecordBatch,
+    broken: Vec<Broken>,
+    dropped: Option<BooleanBuffer>,
+    /// The values to show of the event time, where there is one.
+    event: Option<ArrayRef>,
+}
+
+/// The keys and the unique values that rows of one batch have taken so far.
+#[derive(Default)]
+pub(crate) struct SeenRows {
+    key: Seen,
+    /// By the column's position.
+    unique: std::collections::HashMap<usize, Seen>,
+}
+
+impl SeenRows {
+    /// Another batch begins: its keys are its own.
+    pub(crate) fn next_batch(&mut self) {
+        self.key = Seen::default();
+    }
+}
+
 /// A column in the contract's type, and the rules that some of its rows broke.
-type Converted = (ArrayRef, Vec<Broken>);
+type CheckedColumn = (ArrayRef, Vec<Broken>);
 
 enum Fault {
     /// No value of the source's type can be of the contract's.
@@ -305,23 +396,29 @@ impl ColumnRule {
         })
     }
 
-    fn check(&self, source: &ArrayRef, references: &References) -> Result<Converted, Fault> {
+    fn check(&self, input: &Input, references: &References) -> Result<CheckedColumn, Fault> {
         let (name, kind) = (&self.name, self.spec.data_type);
+        let (source, shown) = (&input.values, &input.shown);
         let (values, lost) =
             convert(source, kind).map_err(|why| Fault::Type(format!("column `{name}` cannot be read: {why}")))?;
         let mut broken = Vec::new();
         let mut add = |rule: String, severity: Severity, rows: BooleanBuffer, verdict: Option<String>| {
-            let value = verdict.map(|verdict| ShownValue { column: name.clone(), values: Arc::clone(source), verdict });
+            let value = verdict.map(|verdict| ShownValue { column: name.clone(), values: Arc::clone(shown), verdict });
             broken.extend(Broken::some(rule, severity, rows, value));
         };
         // A table cannot hold these at all, so that `warn` is not enough.
         let at_least_quarantine = self.spec.severity.max(Severity::Quarantine);
+        for failed in &input.failed {
+            add(failed.rule.clone(), at_least_quarantine, failed.rows.clone(), Some(failed.verdict.clone()));
+        }
         if let Some(lost) = lost {
             let verdict = format!("is not {}", in_words(kind));
             add(format!("{name}: not {}", in_words(kind)), at_least_quarantine, lost, Some(verdict));
         }
         if let Some(nulls) = source.logical_nulls().filter(|nulls| !self.spec.nullable && nulls.null_count() > 0) {
-            add(format!("{name}: missing"), at_least_quarantine, !nulls.inner(), None);
+            // A value that cleaning lost has its own reason.
+            let missing = input.any_failed().map_or_else(|| !nulls.inner(), |failed| &!nulls.inner() & &!&failed);
+            add(format!("{name}: missing"), at_least_quarantine, missing, None);
         }
         let severity = self.spec.severity;
         if let Some([low, high]) = self.spec.range {
@@ -399,6 +496,11 @@ fn without(rows: &RecordBatch, out: &BooleanBuffer) -> Result<RecordBatch, Arrow
 fn union(broken: &[Broken]) -> Option<BooleanBuffer> {
     let out = broken.iter().filter(|rule| rule.severity >= Severity::Quarantine).map(|rule| rule.rows.clone());
     out.reduce(|one, other| &one | &other)
+}
+
+/// Set where any of them is.
+fn any<const N: usize>(masks: [Option<BooleanBuffer>; N]) -> Option<BooleanBuffer> {
+    masks.into_iter().flatten().reduce(|one, other| &one | &other)
 }
 
 /// Set where a condition is false; unknown is not false.

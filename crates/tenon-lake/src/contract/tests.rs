@@ -11,7 +11,8 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 
-use super::{Checked, KeySet, Rules, Seen};
+use super::rules::SeenRows;
+use super::{Checked, KeySet, Rules};
 use crate::LakeError;
 
 fn rules(contract: &str) -> Result<Rules, LakeError> {
@@ -23,7 +24,7 @@ fn rules(contract: &str) -> Result<Rules, LakeError> {
 fn run(rules: &Rules, rows: &RecordBatch) -> Checked {
     let planes: ArrayRef = Arc::new(StringArray::from(vec!["N1", "N2"]));
     let references = HashMap::from([("planes.tailnum".to_owned(), Arc::new(KeySet::of([&planes]).unwrap()))]);
-    let checked = rules.check(rows, &references, &mut Seen::default(), None).unwrap();
+    let checked = rules.check(rows, &references, &mut SeenRows::default(), None).unwrap();
     if checked.refusal().is_none() {
         assert_eq!(checked.rows_in(), checked.accepted().num_rows() as u64 + checked.quarantined());
     }
@@ -248,7 +249,7 @@ fn a_row_is_judged_by_all_rules_and_keeps_all_its_columns() {
 #[test]
 fn a_key_that_a_piece_took_is_taken_for_the_next() {
     let rules = rules(WHOLE).unwrap();
-    let mut seen = Seen::default();
+    let mut seen = SeenRows::default();
     let piece = |id: &str| flights(&[id], &[Some(1)], &[Some(1)]);
     let mut check = |id: &str| rules.check(&piece(id), &HashMap::new(), &mut seen, None).unwrap().accepted().num_rows();
     assert_eq!([check("a"), check("b"), check("a")], [1, 1, 0]);
@@ -306,7 +307,7 @@ proptest! {
         let batch = flights(&ids, &rows.iter().map(|row| row.1).collect::<Vec<_>>(), &rows.iter().map(|row| row.2).collect::<Vec<_>>());
         let whole = run(&rules, &batch);
         let cut = cut.min(rows.len());
-        let mut seen = Seen::default();
+        let mut seen = SeenRows::default();
         let pieces = [batch.slice(0, cut), batch.slice(cut, rows.len() - cut)]
             .map(|piece| rules.check(&piece, &HashMap::new(), &mut seen, None).unwrap());
         let landed: usize = pieces.iter().map(|piece| piece.accepted().num_rows()).sum();

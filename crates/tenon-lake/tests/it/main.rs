@@ -4,6 +4,8 @@
 mod cost;
 mod fixture;
 mod read;
+mod replay;
 mod stretches;
+mod together;
 mod versions;
 mod write;

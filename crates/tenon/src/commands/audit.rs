@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use serde_json::json;
-use tenon_lake::{Lake, LakeOptions};
 use tenon_ledger::VerifyReport;
 use tenon_policy::{Action, Guard, Request, Target};
 
@@ -11,7 +10,7 @@ use super::Context;
 use crate::args::{Audit, LedgerCommand};
 use crate::failure::{Failure, While};
 use crate::output::{Answer, count, table};
-use crate::platform::{Access, Company, company_failure};
+use crate::platform::{Access, Company, company_failure, lake_to_read};
 
 /// Checks of the record.
 pub async fn audit(context: &Context, what: &Audit) -> Result<Answer, Failure> {
@@ -54,9 +53,7 @@ pub async fn audit(context: &Context, what: &Audit) -> Result<Answer, Failure> {
 async fn data(context: &Context) -> Result<Answer, Failure> {
     let company = allowed(context, Action::LedgerRead, Access::Read).await?;
     let catalog = tenon_company::Catalog::load(&company.ledger).map_err(company_failure)?;
-    let root = company.root.join(&company.spec.lake.address);
-    let options = LakeOptions { root, ledger: company.ledger.clone(), catalog, clock: company.clock.clone() };
-    let lake = Lake::open_read_only(options).during("opening the lake")?;
+    let lake = lake_to_read(&company, &catalog)?;
     let found = lake.conservation().await.during("adding the batches up")?;
     let rows = found.datasets.iter().map(|(name, sums)| {
         let numbers = [sums.commits, sums.rows_in, sums.accepted, sums.quarantined, sums.duplicates, sums.dropped];

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tenon_company::{Catalog, Change, ChangeKind, Plan, SCHEMA_KINDS, read_folder};
 use tenon_core::Principal;
 use tenon_core::clock::SystemClock;
-use tenon_core::spec::{FileFaults, SpecFile, SpecSet};
+use tenon_core::spec::{FileFaults, SpecFault, SpecFile, SpecSet};
 use tenon_features::{FeatureStore, FeatureStoreOptions};
-use tenon_lake::{Lake, LakeOptions};
+use tenon_lake::{Lake, LakeError, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions};
 use tenon_policy::{Action, Declared, Guard, Policies, Request};
 
-use super::Context;
-use crate::args::Init;
+use super::{Context, effects};
+use crate::args::{Apply, Init};
 use crate::failure::{Failure, While};
 use crate::output::{Answer, table};
 use crate::platform::{Access, Company, company_failure, company_spec};
@@ -36,14 +36,30 @@ pub fn init(how: &Init) -> Result<Answer, Failure> {
 
 /// Shows what the files would change.
 pub async fn plan(context: &Context) -> Result<Answer, Failure> {
-    let (plan, _) = wanted(context.dir()).await?;
-    let said = if plan.changes.is_empty() { "nothing would change".to_owned() } else { changes(&plan) };
-    Answer::new(&plan, said)
+    let (plan, specs) = wanted(context.dir()).await?;
+    let effects = effects::effects(context.dir(), &plan, &specs).await?;
+    let said = match plan.changes.is_empty() {
+        true => "nothing would change".to_owned(),
+        false => format!("{}{}", changes(&plan), effects::told(&effects)),
+    };
+    Answer::new(&serde_json::json!({ "changes": plan.changes, "datasets": effects }), said)
 }
 
 /// Takes the files over.
-pub async fn apply(context: &Context) -> Result<Answer, Failure> {
-    let (plan, specs) = wanted(context.dir()).await?;
+pub async fn apply(context: &Context, how: &Apply) -> Result<Answer, Failure> {
+    let (mut plan, specs) = wanted(context.dir()).await?;
+    let effects = effects::effects(context.dir(), &plan, &specs).await?;
+    plan.allowed_breaks = effects::allowed(&effects, &plan);
+    if !how.allow_breaking
+        && let Some(first) = plan.allowed_breaks.first()
+    {
+        return Err(Failure::Refused(format!(
+            "dataset {}: {}; that breaks {}\n  hint: `tenon plan` shows all; `tenon apply --allow-breaking` does it for the record",
+            first.dataset,
+            first.breaks.join("; "),
+            first.affected.join(", ")
+        )));
+    }
     let spec = company_spec(context.dir())?;
     let dir = context.dir().join(&spec.ledger.address);
     let company = match dir.exists() {
@@ -140,6 +156,11 @@ async fn check_through(specs: &SpecSet, files: &[SpecFile]) -> Result<(), Failur
     let root = scratch.path().join("lake");
     let lake = Lake::open(LakeOptions { root, ledger, catalog: catalog.clone(), clock: clock.clone() });
     let lake = lake.await.during("checking the queries")?;
+    for (name, dataset) in specs.datasets.iter().filter(|(_, dataset)| dataset.spec.source.sql.is_none()) {
+        if let Err(LakeError::Contract { what, .. }) = lake.can_follow(name) {
+            faults.push(SpecFault::at(&dataset.file, &["contract"], what));
+        }
+    }
     let online = scratch.path().join("online.redb");
     let features = FeatureStore::open(FeatureStoreOptions { online, lake, catalog, clock }).await;
     let features = features.during("checking the queries")?;

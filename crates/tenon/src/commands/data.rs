@@ -108,6 +108,9 @@ pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verd
             if taken.duplicates > 0 {
                 text.push_str(&format!(", {} left out that had landed before", count(taken.duplicates)));
             }
+            if taken.dropped > 0 {
+                text.push_str(&format!(", {} dropped as declared", count(taken.dropped)));
+            }
             ((json!({ "taken": taken }), text), Verdict::Done)
         }
         Err(error) => {
@@ -127,6 +130,15 @@ pub fn outcome<E: std::error::Error>(outcome: &Result<WriteOutcome, E>) -> ((Val
             }
             if !fact.warnings.is_empty() {
                 text.push_str(&format!("; remarked on: {}", listed(&fact.warnings)));
+            }
+            if fact.duplicates > 0 {
+                text.push_str(&format!("; {} left out that had landed before", count(fact.duplicates)));
+            }
+            if fact.dropped > 0 {
+                text.push_str(&format!("; {} dropped as declared", count(fact.dropped)));
+            }
+            for verdict in fact.verdicts.iter().filter(|verdict| !verdict.kept) {
+                text.push_str(&format!("; {}: {}", verdict.rule, verdict.sentence));
             }
             ((json!({ "committed": fact }), text), Verdict::Done)
         }
@@ -168,7 +180,8 @@ pub async fn query(
     answer(&rows, limit)
 }
 
-fn answer(rows: &[RecordBatch], limit: usize) -> Result<Answer, Failure> {
+/// Rows as an answer, at most `limit` of them.
+pub fn answer(rows: &[RecordBatch], limit: usize) -> Result<Answer, Failure> {
     let total: usize = rows.iter().map(RecordBatch::num_rows).sum();
     let mut left = limit;
     let shown: Vec<RecordBatch> = rows

@@ -2,10 +2,14 @@
 
 mod audit;
 mod company;
+mod contract;
 mod data;
+mod effects;
 mod follow;
 mod get;
 mod models;
+mod profile;
+mod quarantine;
 mod serve;
 mod token;
 mod traffic;
@@ -58,7 +62,7 @@ pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Quickstart(how) => quickstart::run(context.dir.as_deref(), &how, context.output).await,
         Command::Init(how) => company::init(&how),
         Command::Plan => company::plan(&context).await,
-        Command::Apply => company::apply(&context).await,
+        Command::Apply(how) => company::apply(&context, &how).await,
         Command::Schema { kind } => company::schema(&kind),
         Command::Ingest { dataset, branch, follow: false } => {
             data::ingest(&context, dataset.as_deref(), branch.as_ref()).await
@@ -84,6 +88,10 @@ pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Ledger(what) => audit::ledger(&context, &what).await,
         Command::Token(what) => token::token(&context, &what).await,
         Command::Serve(how) => serve::serve(&context, &how).await,
+        Command::Replay { dataset, from } => quarantine::replay(&context, &dataset, from).await,
+        Command::Quarantine(what) => quarantine::quarantine(&context, what).await,
+        Command::Profile { dataset, as_of } => profile::profile(&context, &dataset, as_of).await,
+        Command::Contract(what) => contract::contract(&context, what).await,
         Command::Tag(what) => versions::tag(&context, &what).await,
         Command::Diff(what) => versions::diff(&context, &what).await,
         Command::Restore(what) => versions::restore(&context, &what).await,
