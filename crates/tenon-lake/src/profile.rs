@@ -122,6 +122,8 @@ async fn profile(
                 QUANTILES.map(|share| format!("approx_percentile_cont({share}) WITHIN GROUP (ORDER BY {number})")),
             );
         }
+        // A name each: of a column that is a number already, two of them are the same expression.
+        let wanted: Vec<String> = wanted.iter().enumerate().map(|(at, what)| format!("{what} AS c{at}")).collect();
         let told = ask(format!("SELECT {} FROM {from}", wanted.join(", "))).await?;
         let Some(told) = told.first().filter(|told| told.num_rows() > 0) else { continue };
         let text = |at: usize| {
