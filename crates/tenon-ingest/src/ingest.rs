@@ -33,6 +33,8 @@ pub trait Feed: Send + Sync {
     async fn committed(&self, dataset: &str, version: u64) -> Result<(), FeedError>;
     /// The rows that were fed ahead will not land.
     async fn discard_ahead(&self, dataset: &str) -> Result<(), FeedError>;
+    /// Rows of the dataset changed or went, so that what was fed of it is to be read again.
+    async fn changed(&self, dataset: &str) -> Result<(), FeedError>;
 }
 
 /// Taking rows in. Cheap to clone.
@@ -207,7 +209,10 @@ impl Ingest {
     /// Tells the one who wants accepted rows at once of those that have landed.
     pub(crate) async fn hand_on(&self, dataset: &DatasetName, outcome: &WriteOutcome) -> Result<(), IngestError> {
         if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, outcome) {
-            let fed = feed.feed(dataset.as_str(), accepted, fact.version).await;
+            let fed = match fact.changes.is_some_and(|changes| changes.removed() > 0) {
+                true => feed.changed(dataset.as_str()).await,
+                false => feed.feed(dataset.as_str(), accepted, fact.version).await,
+            };
             fed.map_err(|source| IngestError::Feed { dataset: dataset.to_string(), source })?;
         }
         Ok(())

@@ -33,7 +33,7 @@ pub struct DatasetSpec {
     #[serde(default, skip_serializing_if = "Cleaning::is_none")]
     pub clean: Cleaning,
     /// Whether every row is kept as it came, in `NAME__raw`, to be replayed under a corrected contract. Datasets that
-    /// clean their rows keep them always.
+    /// clean their rows keep them always, unless they follow changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_raw: bool,
     /// When small files are taken together, in the background while the company is served.
@@ -53,7 +53,12 @@ pub struct DatasetSpec {
 impl DatasetSpec {
     /// Whether rows are kept as they came.
     pub fn keeps_raw(&self) -> bool {
-        self.keep_raw || !self.clean.is_none()
+        !self.follows_changes() && (self.keep_raw || !self.clean.is_none())
+    }
+
+    /// Whether it follows the changes of another database's rows, and holds one row a key.
+    pub fn follows_changes(&self) -> bool {
+        self.source.kafka.as_ref().is_some_and(|kafka| kafka.changes.is_some())
     }
 }
 

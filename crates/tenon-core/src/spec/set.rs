@@ -185,6 +185,7 @@ impl SpecSet {
         }
         super::cleaning::check(file, spec, faults);
         super::table_rules::check(file, spec, faults);
+        super::changes::check(file, spec, faults);
         let known = |column: &str, keys: &[&str], faults: &mut Vec<SpecFault>| {
             if !columns.is_empty() && !columns.contains_key(column) {
                 let fault = SpecFault::at(file, keys, format!("the contract has no column `{column}`"));

@@ -58,8 +58,13 @@ pub(crate) fn decode(
 }
 
 /// The value of a message, where it is one that may be read.
-fn value<'a>(message: &Seen<'a>, source: &KafkaSource) -> Result<&'a [u8], Poison> {
+pub(crate) fn value<'a>(message: &Seen<'a>, source: &KafkaSource) -> Result<&'a [u8], Poison> {
     let Some(value) = message.value else { return Err(Poison::new("the message has no value", "")) };
+    no_longer(value, source)
+}
+
+/// The same bytes, where they are no more than a message may have.
+pub(crate) fn no_longer<'a>(value: &'a [u8], source: &KafkaSource) -> Result<&'a [u8], Poison> {
     if value.len() > source.max_bytes as usize {
         let rule = format!("the message has more than {} bytes", source.max_bytes);
         return Err(Poison::new(rule, format!("it has {}", value.len())));
@@ -69,16 +74,20 @@ fn value<'a>(message: &Seen<'a>, source: &KafkaSource) -> Result<&'a [u8], Poiso
 
 /// Reads a JSON object that is nested no deeper than `max_depth`.
 pub(crate) fn json_object(value: &[u8], max_depth: u16) -> Result<Map<String, Value>, Poison> {
+    match json_value(value, max_depth)? {
+        Value::Object(row) => Ok(row),
+        _ => Err(Poison::new("not a JSON object", "")),
+    }
+}
+
+/// Reads a JSON value that is nested no deeper than `max_depth`.
+pub(crate) fn json_value(value: &[u8], max_depth: u16) -> Result<Value, Poison> {
     let text = std::str::from_utf8(value)
         .map_err(|error| Poison::new("not UTF-8", format!("from byte {} on", error.valid_up_to())))?;
     if is_deeper(value, max_depth) {
         return Err(Poison::new(format!("nested deeper than {max_depth} levels"), ""));
     }
-    match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(row)) => Ok(row),
-        Ok(_) => Err(Poison::new("not a JSON object", "")),
-        Err(error) => Err(Poison::new("not JSON", error.to_string())),
-    }
+    serde_json::from_str(text).map_err(|error| Poison::new("not JSON", error.to_string()))
 }
 
 /// Whether brackets are open more than `most` times at once, outside of texts. Needs no memory, whatever comes.
@@ -107,7 +116,7 @@ pub(crate) fn all_set_aside(batch: &Batch, rule: &str) -> Vec<SetAside> {
     batch.messages().map(|message| as_set_aside(&message, rule, "")).collect()
 }
 
-fn as_set_aside(message: &Seen<'_>, rule: &str, what: &str) -> SetAside {
+pub(crate) fn as_set_aside(message: &Seen<'_>, rule: &str, what: &str) -> SetAside {
     let Seen { topic, partition, offset, .. } = message;
     let mut reason = format!("{topic}/{partition} at {offset}: {rule}");
     if !what.is_empty() {
@@ -125,7 +134,7 @@ fn as_set_aside(message: &Seen<'_>, rule: &str, what: &str) -> SetAside {
 }
 
 /// What is known of messages beside their values; a contract may declare these columns.
-fn beside(messages: &[Seen<'_>]) -> Vec<(&'static str, ArrayRef)> {
+pub(crate) fn beside(messages: &[Seen<'_>]) -> Vec<(&'static str, ArrayRef)> {
     let key = |message: &Seen<'_>| message.key.map(|key| String::from_utf8_lossy(key).into_owned());
     let offset = |message: &Seen<'_>| i64::try_from(message.offset).unwrap_or(i64::MAX);
     let times: TimestampMillisecondArray = messages.iter().map(|message| message.at).collect();

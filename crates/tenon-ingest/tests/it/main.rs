@@ -46,6 +46,10 @@ impl Feed for Fed {
         self.0.lock().push(format!("{dataset} discarded"));
         Ok(())
     }
+    async fn changed(&self, dataset: &str) -> Result<(), FeedError> {
+        self.0.lock().push(format!("{dataset} changed"));
+        Ok(())
+    }
 }
 
 struct Company {

@@ -105,6 +105,10 @@ impl Feed for ToFeatures {
     async fn discard_ahead(&self, dataset: &str) -> Result<(), FeedError> {
         Ok(self.0.discard_ahead(dataset).await?)
     }
+
+    async fn changed(&self, dataset: &str) -> Result<(), FeedError> {
+        Ok(self.0.read_anew(dataset).await?)
+    }
 }
 
 fn ana() -> Principal {

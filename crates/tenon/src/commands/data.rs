@@ -4,7 +4,7 @@ use arrow::json::ArrayWriter;
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::{Value, json};
-use tenon_core::fact::Reason;
+use tenon_core::fact::{Reason, RowChanges};
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::words::chain;
 use tenon_core::{AsOf, BranchName, DatasetName};
@@ -111,6 +111,9 @@ pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verd
             if taken.dropped > 0 {
                 text.push_str(&format!(", {} dropped as declared", count(taken.dropped)));
             }
+            if let Some(changes) = taken.changes {
+                text.push_str(&changed_words(changes));
+            }
             ((json!({ "taken": taken }), text), Verdict::Done)
         }
         Err(error) => {
@@ -118,6 +121,18 @@ pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verd
             ((json!({ "failed": chain }), format!("failed: {chain}")), Verdict::Failed)
         }
     }
+}
+
+/// What changes did to rows that were there.
+fn changed_words(changes: RowChanges) -> String {
+    let mut text = format!("; {} of them changed one, {} deleted", count(changes.updated), count(changes.deleted));
+    if changes.absent > 0 {
+        text.push_str(&format!(", {} deletes of rows that were not there", count(changes.absent)));
+    }
+    if changes.superseded > 0 {
+        text.push_str(&format!(", {} overtaken by later changes", count(changes.superseded)));
+    }
+    text
 }
 
 /// What became of a batch, for machines and for people, and what it means for the exit code.
