@@ -89,6 +89,14 @@ pub enum IngestError {
         /// What it says.
         what: String,
     },
+    /// A cluster that does not believe who we are, or whom we do not believe.
+    #[error("the Kafka cluster `{brokers}` and we do not come together: {what} (see `security` of the source)")]
+    KafkaRefused {
+        /// Where it was looked for.
+        brokers: String,
+        /// What the client library says.
+        what: String,
+    },
     /// A schema registry that does not answer.
     #[error("the schema registry `{url}` does not answer: {what}")]
     Registry {

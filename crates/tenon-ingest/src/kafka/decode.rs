@@ -12,7 +12,7 @@ use tenon_core::spec::{Contract, KafkaSource};
 use tenon_lake::SetAside;
 
 use super::batch::{Batch, Seen};
-use crate::json::rows_from_objects;
+use crate::json::{Row, rows_from_objects};
 
 /// What became of a batch's messages.
 pub(crate) struct Decoded {
@@ -74,10 +74,13 @@ pub(crate) fn json_object(value: &[u8], max_depth: u16) -> Result<Map<String, Va
     if is_deeper(value, max_depth) {
         return Err(Poison::new(format!("nested deeper than {max_depth} levels"), ""));
     }
-    match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(row)) => Ok(row),
-        Ok(_) => Err(Poison::new("not a JSON object", "")),
-        Err(error) => Err(Poison::new("not JSON", error.to_string())),
+    match serde_json::from_str::<Row>(text) {
+        Ok(Row(row)) => Ok(row),
+        Err(error) if !error.is_data() => Err(Poison::new("not JSON", error.to_string())),
+        Err(error) if text.trim_start().starts_with('{') => {
+            Err(Poison::new("a field is there twice", error.to_string()))
+        }
+        Err(_) => Err(Poison::new("not a JSON object", "")),
     }
 }
 
@@ -151,6 +154,7 @@ mod tests {
         assert_eq!(told(b"[1]"), Err("not a JSON object".to_owned()));
         assert_eq!(told(b"{\"a\":"), Err("not JSON".to_owned()));
         assert_eq!(told(b""), Err("not JSON".to_owned()));
+        assert_eq!(told(b" {\"a\":1,\"a\":2}"), Err("a field is there twice".to_owned()));
         assert_eq!(told(b"{\"a\":\"\xff\"}"), Err("not UTF-8".to_owned()));
         assert_eq!(told("[".repeat(1_000_000).as_bytes()), Err("nested deeper than 4 levels".to_owned()));
     }
