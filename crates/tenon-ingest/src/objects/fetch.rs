@@ -145,3 +145,68 @@ impl Spool {
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Seek};
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use object_store::path::Path as Key;
+    use tenon_core::spec::{ObjectPattern, StoreKind};
+
+    use super::super::known::Known;
+    use super::super::words::Words;
+    use super::*;
+
+    fn bucket(folder: &std::path::Path) -> Bucket {
+        Bucket {
+            pattern: ObjectPattern::read("s3://raw/orders/*.csv").unwrap().unwrap(),
+            client: Arc::new(InMemory::new()),
+            words: Words::new(StoreKind::S3, true, Vec::new()),
+            known: Known::open(folder.join("known.ndjson")).unwrap(),
+            spool: folder.to_owned(),
+        }
+    }
+
+    fn bytes(seed: u64, length: usize) -> Vec<u8> {
+        (0..length as u64).map(|at| (at.wrapping_mul(seed) >> 7) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn an_object_is_fetched_in_pieces_and_known_after_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = bucket(folder.path());
+        for (key, length) in [("none", 0), ("one", 1), ("whole", PIECE as usize), ("more", 2 * PIECE as usize + 3)] {
+            let (whole, key) = (bytes(31, length), Key::from(format!("orders/{key}.csv")));
+            bucket.client.put(&key, whole.clone().into()).await.unwrap();
+            let object = bucket.client.head(&key).await.unwrap();
+            assert_eq!(bucket.digest(&object), None);
+            let (mut file, digest) = bucket.fetch(&object).await.unwrap();
+            let mut fetched = Vec::new();
+            file.rewind().unwrap();
+            file.read_to_end(&mut fetched).unwrap();
+            assert!(fetched == whole && digest == Digest::of(&whole), "{key}");
+            assert_eq!(bucket.digest(&object), Some(digest));
+        }
+        assert_eq!(bucket.list().await.unwrap().len(), 4);
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["known.ndjson"], "what was fetched has no name");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_another_one_by_now_is_read_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bucket, key) = (bucket(folder.path()), Key::from("orders/a.csv"));
+        bucket.client.put(&key, bytes(31, 100).into()).await.unwrap();
+        let listed = bucket.client.head(&key).await.unwrap();
+        bucket.client.put(&key, bytes(37, 100).into()).await.unwrap();
+        let (_, digest) = bucket.fetch(&listed).await.unwrap();
+        assert_eq!(digest, Digest::of(bytes(37, 100)));
+        assert_eq!(bucket.digest(&listed), None, "of the one that was listed nothing is known");
+        bucket.client.delete(&key).await.unwrap();
+        let told = bucket.fetch(&listed).await.unwrap_err().to_string();
+        assert!(told.contains("s3://raw/orders/*.csv") && told.contains("no such bucket or object"), "{told}");
+    }
+}
