@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::ops::Deref;
+use std::sync::Arc;
 
-use tenon_policy::{Action, Request, Target};
+use tenon_policy::{Action, Reception, Request, Target};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::caller::Caller;
@@ -27,6 +28,8 @@ pub(crate) enum Weight {
 pub(crate) struct House {
     doors: Doors,
     pub(crate) metrics: Metrics,
+    /// Gives first tokens.
+    pub(crate) reception: Reception,
     light: Semaphore,
     heavy: Semaphore,
 }
@@ -40,7 +43,8 @@ impl Deref for House {
 
 impl House {
     pub(crate) fn new(doors: Doors, metrics: Metrics) -> Self {
-        Self { doors, metrics, light: Semaphore::new(LIGHT), heavy: Semaphore::new(HEAVY) }
+        let reception = Reception::new(doors.tokens.clone(), doors.guard.clone(), Arc::clone(&doors.clock));
+        Self { doors, metrics, reception, light: Semaphore::new(LIGHT), heavy: Semaphore::new(HEAVY) }
     }
 
     /// A place for one more request. Waiting in line here would only use up the caller's patience and our memory.
