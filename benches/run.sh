@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 
-all=(ledger treeshap ingest features policy versions quickstart decide kafka)
+all=(ledger treeshap ingest features policy versions push quickstart decide kafka)
 chosen=("${@:-${all[@]}}")
 for name in "${chosen[@]}"; do
   if [ ! -e "benches/src/bin/$name.rs" ]; then

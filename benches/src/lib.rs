@@ -6,12 +6,14 @@
 mod figure;
 mod peer;
 mod samples;
+mod server;
 
 use std::path::{Path, PathBuf};
 
 pub use figure::{Figure, Report};
 pub use peer::Peer;
 pub use samples::{best, median, quantile};
+pub use server::Server;
 
 /// Why a measurement could not be made.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;

@@ -6,14 +6,14 @@
 //!
 //! `decide FOLDER` takes a company that the quickstart made, and adds decisions to it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tenon_benches::{Fault, Figure, Report, fault, quantile, tenon};
+use tenon_benches::{Fault, Figure, Report, Server, fault, quantile, tenon};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -33,11 +33,11 @@ async fn main() -> Result<(), Fault> {
     report.add(Figure::cost("a synced write of 1.5 KB, alone: median", quantile(&synced, 0.5) * 1e3, "ms"));
     report.add(Figure::cost("a synced write of 1.5 KB, alone: p99", quantile(&synced, 0.99) * 1e3, "ms"));
     let server = Server::start(Path::new(&folder))?;
+    let url = format!("{}/decide/late_arrival", server.address);
     let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
     for (explain, how) in [(false, "plain"), (true, "explained")] {
         let bodies = entities.iter().map(|entities| json!({ "entities": entities, "explain": explain }).to_string());
-        let caller =
-            Caller { client: client.clone(), url: server.url.clone(), bodies: bodies.collect::<Vec<_>>().into() };
+        let caller = Caller { client: client.clone(), url: url.clone(), bodies: bodies.collect::<Vec<_>>().into() };
         report.add(Figure::speed(format!("{how}: features known"), caller.known().await? * 100.0, "%"));
         caller.load(WARM_UP).await?;
         let latencies = caller.load(MEASURED).await?;
@@ -135,39 +135,5 @@ impl Caller {
             all += features.len();
         }
         Ok(f64::from(u32::try_from(known)?) / f64::from(u32::try_from(all)?))
-    }
-}
-
-/// A server that runs until it is dropped.
-struct Server {
-    process: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Result<Self, Fault> {
-        let mut command = Command::new(tenon()?);
-        command.arg("--dir").arg(folder).args(["--output", "json", "serve", "--listen", "127.0.0.1:0"]);
-        let mut process = command.stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        if let Some(out) = process.stdout.take() {
-            BufReader::new(out).read_line(&mut line)?;
-        }
-        let mut server = Self { process, url: String::new() };
-        let ready: Value = serde_json::from_str(&line).map_err(|_| fault(format!("the server said {line:?}")))?;
-        let address = ready["address"].as_str().ok_or_else(|| fault(format!("the server said {line:?}")))?;
-        server.url = format!("{address}/decide/late_arrival");
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Asked to end, as a service manager asks; killed where that cannot be said.
-        let asked = Command::new("kill").arg(self.process.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            let _ = self.process.kill();
-        }
-        let _ = self.process.wait();
     }
 }

@@ -1,9 +1,11 @@
-//! Landing a year of flights: contract checked, what breaks it in quarantine, files synced, the fact sealed — against
-//! Python `deltalake.write_deltalake`, which writes the same rows with no checks and syncs nothing.
+//! Landing a year of flights: contract checked, what breaks it in quarantine, files synced, the fact sealed; and the same with
+//! cleaning, which keeps every row as it came beside the clean one — against Python `deltalake.write_deltalake` and DuckDB's
+//! `COPY` to Parquet, which write the same rows with no checks and sync nothing.
 //!
-//! Both have the rows in memory and write them into a table of its own that does not exist yet, turn by turn. Reading the
-//! source is on neither side.
+//! All have the rows in memory and write them into a table of its own that does not exist yet, turn by turn. Reading the
+//! source is on no side.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +26,26 @@ use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
 use tenon_ledger::{Ledger, LedgerOptions};
 
 const ROUNDS: usize = 9;
+const CHECKED: &str = "contract";
+const CLEANED: &str = "contract and cleaning, rows kept as they came";
+const DELTALAKE: &str = "write_deltalake";
+const DUCKDB: &str = "DuckDB COPY";
+/// Four columns cleaned, one derived.
+const CLEANING: &str = r#"
+[contract.columns.made_up]
+type = "int64"
+nullable = true
+[clean.columns.carrier]
+trim = true
+[clean.columns.dest]
+trim = true
+[clean.columns.tailnum]
+trim = true
+[clean.columns.plane]
+trim = true
+[clean.columns.made_up]
+sql = "dep_delay - arr_delay"
+"#;
 /// The record's flights with their moments, as the quickstart tells them.
 const MOMENTS: &str = include_str!("../../../examples/flights/moments.sql");
 const FLIGHTS: &str =
@@ -31,6 +53,12 @@ const FLIGHTS: &str =
   COALESCE(landed_at, departed_at + INTERVAL '12 hours', sched_dep_at + INTERVAL '3 hours') AS closed_at
 FROM flights ORDER BY closed_at, flight_id";
 const PLANES: &str = "SELECT tailnum, year, manufacturer, model, engines, seats FROM planes ORDER BY tailnum";
+
+/// What one turn took, in seconds.
+struct Turn {
+    wall: f64,
+    processor: f64,
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
@@ -41,39 +69,49 @@ async fn main() -> Result<(), Fault> {
     file.write(&flights)?;
     file.close()?;
     let mut peer = Peer::start("ingest.py", folder.path(), 2)?;
-
-    let (mut own, mut theirs, mut own_processor, mut their_processor) = (vec![], vec![], vec![], vec![]);
+    let mut turns: BTreeMap<&str, Vec<Turn>> = BTreeMap::new();
     for round in 0..=ROUNDS {
-        let dir = folder.path().join("ours");
-        let lake = lake(&dir, &planes).await?;
-        let (start, used) = (Instant::now(), ProcessTime::now());
-        let landed = land(&lake, "flights", &flights).await?;
-        let (wall, processor) = (start.elapsed().as_secs_f64(), used.elapsed().as_secs_f64());
-        drop(lake);
-        std::fs::remove_dir_all(&dir)?;
-        let answer = peer.ask("write")?;
-        let told = |name: &str| answer[name].as_f64().ok_or_else(|| fault(format!("the peer told no {name}")));
-        if told("rows")? as usize != flights.num_rows() || landed.accepted + landed.quarantined != landed.rows_in {
-            return Err(fault(format!("rows are missing: {answer}, {landed:?}")));
+        for (how, cleaning) in [(CHECKED, ""), (CLEANED, CLEANING)] {
+            let dir = folder.path().join("ours");
+            let lake = lake(&dir, &planes, cleaning).await?;
+            let (start, used) = (Instant::now(), ProcessTime::now());
+            let landed = land(&lake, "flights", &flights).await?;
+            let turn = Turn { wall: start.elapsed().as_secs_f64(), processor: used.elapsed().as_secs_f64() };
+            drop(lake);
+            std::fs::remove_dir_all(&dir)?;
+            if landed.rows_in as usize != flights.num_rows() || landed.accepted + landed.quarantined != landed.rows_in {
+                return Err(fault(format!("rows are missing: {landed:?}")));
+            }
+            match round {
+                // The first turn warms up.
+                0 => report.add(Figure::cost(format!("{how}: rows in quarantine"), landed.quarantined as f64, "rows")),
+                _ => turns.entry(how).or_default().push(turn),
+            }
         }
-        if round == 0 {
-            report.add(Figure::speed("rows that landed", landed.accepted as f64, "rows"));
-            report.add(Figure::cost("rows in quarantine", landed.quarantined as f64, "rows"));
-            continue; // the first turn warms up
+        for name in [DELTALAKE, DUCKDB] {
+            let answer = peer.ask(name)?;
+            let told = |what: &str| answer[what].as_f64().ok_or_else(|| fault(format!("{name} told no {what}")));
+            if told("rows")? as usize != flights.num_rows() {
+                return Err(fault(format!("rows are missing: {answer}")));
+            }
+            let turn = Turn { wall: told("seconds")?, processor: told("processor")? };
+            if round > 0 {
+                turns.entry(name).or_default().push(turn);
+            }
         }
-        own.push(wall);
-        own_processor.push(processor);
-        theirs.push(told("seconds")?);
-        their_processor.push(told("processor")?);
     }
-    let what = format!("land all rows, median of {ROUNDS}");
-    report.add(Figure::cost(what, median(&own), "s").against("write_deltalake", median(&theirs)));
-    let processor = Figure::cost("the same, processor time", median(&own_processor), "s");
-    report.add(processor.against("write_deltalake", median(&their_processor)));
+    let wall = |who: &str| median(&turns[who].iter().map(|turn| turn.wall).collect::<Vec<_>>());
+    let processor = |who: &str| median(&turns[who].iter().map(|turn| turn.processor).collect::<Vec<_>>());
     let rows = flights.num_rows() as f64;
-    report.add(
-        Figure::speed("the same", rows / median(&own), "rows/s").against("write_deltalake", rows / median(&theirs)),
-    );
+    for how in [CHECKED, CLEANED] {
+        for (name, target) in [(DELTALAKE, 1.0), (DUCKDB, 0.7)] {
+            let what = format!("{how}: landed, median of {ROUNDS}");
+            report.add(Figure::speed(what, rows / wall(how), "rows/s").against(name, rows / wall(name)));
+            report.add(Figure::speed(format!("{how}: × {name}"), wall(name) / wall(how), "×").target(target));
+        }
+        let cost = Figure::cost(format!("{how}: processor time"), processor(how), "s");
+        report.add(cost.against(DELTALAKE, processor(DELTALAKE)));
+    }
     report.tell()
 }
 
@@ -98,8 +136,12 @@ async fn tell(scratch: &Path) -> Result<(RecordBatch, RecordBatch), Fault> {
 }
 
 /// A lake of the example company with a ledger of its own and the planes that flights refer to.
-async fn lake(dir: &Path, planes: &RecordBatch) -> Result<Lake, Fault> {
-    let catalog = Catalog::fixed(SpecSet::read(&read_folder(&repository("examples/acme"))?)?);
+async fn lake(dir: &Path, planes: &RecordBatch, cleaning: &str) -> Result<Lake, Fault> {
+    let mut files = read_folder(&repository("examples/acme"))?;
+    for file in files.iter_mut().filter(|file| file.path.ends_with("datasets/flights.toml")) {
+        file.text.push_str(cleaning);
+    }
+    let catalog = Catalog::fixed(SpecSet::read(&files)?);
     let clock = Arc::new(SystemClock);
     let projections = vec![tenon_lake::projection()];
     let ledger =

@@ -70,6 +70,7 @@ async fn main() -> Result<(), Fault> {
     report.add(
         Figure::speed("ten writers to one table", commits / ten, "commits/s").against("one writer", commits / one),
     );
+    report.add(Figure::speed("ten writers: × one writer", one / ten, "×").target(1.0));
 
     let mut took = Vec::new();
     for at in 0..COMMITS {
@@ -80,6 +81,7 @@ async fn main() -> Result<(), Fault> {
     let early = median(&took[10..10 + AROUND]);
     let late = median(&took[took.len() - AROUND..]);
     report.add(Figure::cost("the 10,000th commit, median of the last 50", late, "ms").against("the 10th", early));
+    report.add(Figure::cost("the 10,000th commit: × the 10th", late / early, "×").target(2.0));
     drop(lake);
 
     // Each read opens the lake anew, so that nothing of the table is in memory.
@@ -97,6 +99,7 @@ async fn main() -> Result<(), Fault> {
     }
     let figure = Figure::cost("count version 1 of 10,000, lake opened anew", median(&first), "ms");
     report.add(figure.against("the latest", median(&latest)));
+    report.add(Figure::cost("version 1: × the latest", median(&first) / median(&latest), "×").target(3.0));
     report.tell()
 }
 

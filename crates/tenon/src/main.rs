@@ -1,6 +1,7 @@
 //! `tenon`: the open foundation that an AI-native company stands on, in one binary.
 
 mod args;
+mod background;
 mod commands;
 mod failure;
 mod output;
@@ -39,5 +40,6 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<output::Answer, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().during("starting")?;
-    runtime.block_on(commands::run(arguments))
+    let background = background::runtime().during("starting")?;
+    runtime.block_on(commands::run(arguments, background.handle().clone()))
 }

@@ -7,6 +7,7 @@ use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::{DatasetName, Principal};
 use tenon_ingest::FileOutcome;
 use tenon_policy::Action;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +36,7 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
         }
     }
     let stop = CancellationToken::new();
-    let following = follow(&platform, &by, names, &stop);
+    let following = follow(&platform, &context.background, &by, names, &stop);
     say("following; Ctrl-C ends it");
     ended().await;
     stop.cancel();
@@ -45,26 +46,33 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
 }
 
 /// Follows datasets, each in a task of its own.
-fn follow(platform: &Platform, by: &Principal, names: Vec<DatasetName>, stop: &CancellationToken) -> JoinSet<()> {
+fn follow(
+    platform: &Platform,
+    background: &Handle,
+    by: &Principal,
+    names: Vec<DatasetName>,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
     let mut following = JoinSet::new();
     for name in names {
         let (platform, by, stop) = (platform.clone(), by.clone(), stop.clone());
-        following.spawn(async move {
+        let task = async move {
             if topics_of(&platform, &name).is_some() {
                 platform.ingest.follow_topics(&by, &name, &platform.root, &stop).await;
             } else {
                 let told = |file: &FileOutcome| say(format!("{name}: {}: {}", file.path, outcome(&file.outcome).0.1));
                 platform.ingest.follow_files(&by, &name, &platform.root, LOOK_EVERY, &stop, told).await;
             }
-        });
+        };
+        following.spawn_on(task, background);
     }
     following
 }
 
 /// Runs the sources of a company beside its doors: topics, and folders that are declared as watched.
-pub fn run_sources(platform: &Platform, stop: &CancellationToken) -> JoinSet<()> {
+pub fn run_sources(platform: &Platform, background: &Handle, stop: &CancellationToken) -> JoinSet<()> {
     let specs = platform.catalog.specs();
     let runs = |source: &tenon_core::spec::Source| source.kafka.is_some() || source.watch;
     let names = specs.datasets.iter().filter(|(_, dataset)| runs(&dataset.spec.source)).map(|(name, _)| name.clone());
-    follow(platform, &Principal::service("ingest"), names.collect(), stop)
+    follow(platform, background, &Principal::service("ingest"), names.collect(), stop)
 }

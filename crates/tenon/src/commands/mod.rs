@@ -19,6 +19,7 @@ mod versions;
 use std::path::{Path, PathBuf};
 
 use tenon_core::Principal;
+use tokio::runtime::Handle;
 
 use crate::args::Output;
 use crate::args::{Arguments, Command};
@@ -32,11 +33,12 @@ pub use models::waive_as;
 pub use serve::serve_until;
 pub use traffic::receipt_text;
 
-/// Where a command runs and as whom.
+/// Where a command runs and as whom, and where it leaves what goes on beside it.
 pub struct Context {
     dir: Option<PathBuf>,
     token: Option<String>,
     output: Output,
+    background: Handle,
 }
 
 impl Context {
@@ -57,10 +59,12 @@ impl Context {
 ///
 /// # Errors
 /// [`Failure`] says why not.
-pub async fn run(arguments: Arguments) -> Result<Answer, Failure> {
-    let context = Context { dir: arguments.dir, token: arguments.token, output: arguments.output };
+pub async fn run(arguments: Arguments, background: Handle) -> Result<Answer, Failure> {
+    let context = Context { dir: arguments.dir, token: arguments.token, output: arguments.output, background };
     match arguments.command {
-        Command::Quickstart(how) => quickstart::run(context.dir.as_deref(), &how, context.output).await,
+        Command::Quickstart(how) => {
+            quickstart::run(context.dir.as_deref(), &how, context.output, &context.background).await
+        }
         Command::Init(how) => company::init(&how),
         Command::Plan => company::plan(&context).await,
         Command::Apply(how) => company::apply(&context, &how).await,

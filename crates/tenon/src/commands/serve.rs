@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -42,7 +43,7 @@ pub async fn serve(context: &Context, how: &Serve) -> Result<Answer, Failure> {
     let stop = CancellationToken::new();
     let doors = tokio::spawn(tenon_server::serve(platform.doors(), listener, stop.clone().cancelled_owned()));
     announce(&ready)?;
-    serve_until(&platform, ended()).await?;
+    serve_until(&platform, &context.background, ended()).await?;
     stop.cancel();
     doors.await.during("serving")?.during("serving")?;
     platform.guard.settle(true).await.during("writing down what was refused")?;
@@ -74,20 +75,24 @@ pub async fn ended() {
 ///
 /// # Errors
 /// When a part cannot end well.
-pub async fn serve_until<T>(platform: &Platform, end: impl Future<Output = T>) -> Result<(), Failure> {
+pub async fn serve_until<T>(
+    platform: &Platform,
+    background: &Handle,
+    end: impl Future<Output = T>,
+) -> Result<(), Failure> {
     let stop = CancellationToken::new();
-    let flushing = tokio::spawn({
+    let flushing = background.spawn({
         let (serving, stopped) = (platform.serving.clone(), stop.clone().cancelled_owned());
         async move { serving.run(FLUSH_EVERY, FLUSH_ROWS, stopped).await }
     });
-    let reacting = tokio::spawn({
+    let reacting = background.spawn({
         let (subscribers, stopped) = (Arc::clone(&platform.subscribers), stop.clone().cancelled_owned());
         async move { subscribers.run(stopped).await }
     });
-    let watching = tokio::spawn(watching(platform.clone(), stop.clone()));
-    let compacting = tokio::spawn(compacting(platform.clone(), stop.clone()));
-    let settling = tokio::spawn(settling(platform.clone(), stop.clone()));
-    let sources = run_sources(platform, &stop);
+    let watching = background.spawn(watching(platform.clone(), stop.clone()));
+    let compacting = background.spawn(compacting(platform.clone(), stop.clone()));
+    let settling = background.spawn(settling(platform.clone(), stop.clone()));
+    let sources = run_sources(platform, background, &stop);
     end.await;
     stop.cancel();
     sources.join_all().await;

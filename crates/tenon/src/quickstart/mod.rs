@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tenon_core::clock::ManualClock;
 use tenon_core::id::RandomIds;
 use tenon_core::{DeploymentName, ModelName, Principal, Timestamp};
+use tokio::runtime::Handle;
 
 use crate::args::{Output, Quickstart};
 use crate::commands;
@@ -48,7 +49,7 @@ fn moment(text: &str) -> Timestamp {
 ///
 /// # Errors
 /// [`Failure::Refused`] when the folder holds something already; otherwise what went wrong in a step.
-pub async fn run(dir: Option<&Path>, how: &Quickstart, output: Output) -> Result<Answer, Failure> {
+pub async fn run(dir: Option<&Path>, how: &Quickstart, output: Output, background: &Handle) -> Result<Answer, Failure> {
     let folder = dir.unwrap_or(Path::new("./acme"));
     refuse_occupied(folder)?;
     let mut steps = Steps::of(10);
@@ -70,7 +71,7 @@ pub async fn run(dir: Option<&Path>, how: &Quickstart, output: Output) -> Result
     }
     answer.print(output)?;
     say(format!("\nserving at http://{} — open it in a browser; Ctrl-C ends it", door.address));
-    commands::serve_until(&stage.platform, tokio::signal::ctrl_c()).await?;
+    commands::serve_until(&stage.platform, background, tokio::signal::ctrl_c()).await?;
     door.close().await?;
     Answer::new(&serde_json::json!({ "ended": true }), "")
 }
