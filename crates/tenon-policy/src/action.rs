@@ -54,11 +54,13 @@ pub enum Action {
     TokenCreate,
     /// Revoke a token.
     TokenRevoke,
+    /// Invite a member of a pod to get a first token.
+    TokenInvite,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CompanyRead,
         Self::CompanyApply,
         Self::SpecPlan,
@@ -83,6 +85,7 @@ impl Action {
         Self::LedgerRebuild,
         Self::TokenCreate,
         Self::TokenRevoke,
+        Self::TokenInvite,
     ];
 
     /// Its name in policies and facts: `model.train`.
@@ -112,6 +115,7 @@ impl Action {
             Self::LedgerRebuild => "ledger.rebuild",
             Self::TokenCreate => "token.create",
             Self::TokenRevoke => "token.revoke",
+            Self::TokenInvite => "token.invite",
         }
     }
 
@@ -142,6 +146,7 @@ impl Action {
             Self::LedgerRebuild => "rebuild the state of",
             Self::TokenCreate => "create",
             Self::TokenRevoke => "revoke",
+            Self::TokenInvite => "invite members of",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tenon_policy::{Action, Request, Target};
+use tenon_policy::{Action, Reception, Request, Target};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::caller::Caller;
@@ -28,6 +28,8 @@ pub(crate) enum Weight {
 pub(crate) struct House {
     doors: Doors,
     pub(crate) metrics: Metrics,
+    /// Gives first tokens.
+    pub(crate) reception: Reception,
     light: Arc<Semaphore>,
     heavy: Arc<Semaphore>,
 }
@@ -46,8 +48,9 @@ impl Deref for House {
 
 impl House {
     pub(crate) fn new(doors: Doors, metrics: Metrics) -> Self {
+        let reception = Reception::new(doors.tokens.clone(), doors.guard.clone(), Arc::clone(&doors.clock));
         let (light, heavy) = (Arc::new(Semaphore::new(LIGHT)), Arc::new(Semaphore::new(HEAVY)));
-        Self { doors, metrics, light, heavy }
+        Self { doors, metrics, reception, light, heavy }
     }
 
     /// A place for one more request. Waiting in line here would only use up the caller's patience and our memory.

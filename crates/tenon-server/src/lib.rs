@@ -19,6 +19,7 @@ mod query;
 mod routes;
 mod status;
 mod tlog;
+mod tokens;
 mod told;
 mod versions;
 mod way_in;

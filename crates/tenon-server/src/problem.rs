@@ -133,6 +133,9 @@ impl From<PolicyError> for Problem {
             PolicyError::TokenRefused | PolicyError::TokenNeeded | PolicyError::Nobody => {
                 Self::new(StatusCode::UNAUTHORIZED, error.to_string())
             }
+            PolicyError::Code { .. } => Self::forbidden(error.to_string()),
+            PolicyError::NoMember { .. } => Self::unprocessable(error.to_string()),
+            PolicyError::TokenExists(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             other => Self::internal("asking the policies", &other),
         }
     }

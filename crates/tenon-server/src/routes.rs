@@ -17,7 +17,7 @@ use crate::house::{House, Weight};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::way_in::{Entrance, enter};
-use crate::{console, decisions, ingest, native, oip, query, status, tlog, versions};
+use crate::{console, decisions, ingest, native, oip, query, status, tlog, tokens, versions};
 
 /// The most bytes of a request that does not bring rows or tensors.
 const SMALL: usize = 1 << 20;
@@ -130,6 +130,9 @@ pub(crate) fn all() -> Vec<Route> {
         get "/console/decisions/{id}", Inside(DecisionRead, RECEIPT), console::decision, page();
         get "/console/facts", Ledger(LedgerRead), console::facts, page();
         get "/console/style.css", Open("the same for everybody, and says nothing"), console::style;
+
+        post "/tokens/invite", Inside(TokenInvite, "on the pod that the body names"), tokens::invite;
+        post "/tokens/redeem", Open("who has no token yet shows a code, which is good once; tries are limited"), tokens::redeem, up_to(4 << 10);
     }
 }
 

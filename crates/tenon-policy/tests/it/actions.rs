@@ -66,5 +66,6 @@ fn the_golden_list() {
     ledger.rebuild    change Person Service Ledger
     token.create      -      Person         Token
     token.revoke      -      Person         Token
+    token.invite      -      Person         Pod
     ");
 }

@@ -7,6 +7,7 @@ mod ingest;
 mod oip;
 mod routes;
 mod tlog;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::json;
-use tenon_core::fact::{AuthorizationRefused, Payload};
+use tenon_core::fact::{AuthorizationRefused, Payload, RefusalsCounted};
 
 use super::World;
 use crate::access::Access;
@@ -63,6 +63,8 @@ fn every_route_says_what_it_asks_of_whoever_takes_it() {
     GET  /console/decisions/{id}                        decision.read on the deployment that made the decision, which only the record tells
     GET  /console/facts                                 ledger.read on the ledger
     GET  /console/style.css                             open: the same for everybody, and says nothing
+    POST /tokens/invite                                 token.invite on the pod that the body names
+    POST /tokens/redeem                                 open: who has no token yet shows a code, which is good once; tries are limited
     ");
 }
 
@@ -79,6 +81,7 @@ async fn knock(world: &World, decision: &str) -> Vec<(String, u16)> {
         let body = match route.path {
             "/api/v1/query" => json!({ "sql": "SELECT * FROM flights" }),
             "/api/v1/rollouts/{deployment}" => json!({ "version": "late@1" }),
+            "/tokens/invite" => json!({ "person": "ana", "pod": "p" }),
             _ => json!({}),
         };
         let answer = match route.method {
@@ -103,8 +106,17 @@ async fn a_stranger_gets_through_no_door_and_every_refusal_is_on_record() {
     for (route, status) in &answers {
         assert_eq!(*status, 403, "a stranger at {route}");
     }
-    let refusals = world.doors.ledger.newest(&[AuthorizationRefused::KIND], 1000).unwrap();
-    assert_eq!(refusals.len(), answers.len());
+    let ledger = &world.doors.ledger;
+    let written = ledger.newest(&[AuthorizationRefused::KIND], 1000).unwrap();
+    let mut different: Vec<AuthorizationRefused> = written.iter().map(|one| one.fact.payload().unwrap()).collect();
+    different.sort_by(|a, b| (&a.action, &a.resource).cmp(&(&b.action, &b.resource)));
+    different.dedup_by(|a, b| (&a.action, &a.resource) == (&b.action, &b.resource));
+    assert_eq!(different.len(), written.len(), "each is written down once");
+    world.doors.guard.settle(true).await.unwrap();
+    let counted = ledger.newest(&[RefusalsCounted::KIND], 1000).unwrap();
+    let counted: RefusalsCounted = counted[0].fact.payload().unwrap();
+    let again: u64 = counted.again.iter().map(|again| again.times).sum();
+    assert_eq!((written.len() as u64 + again, counted.others), (answers.len() as u64, 0));
 }
 
 #[tokio::test]

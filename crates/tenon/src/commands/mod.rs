@@ -8,6 +8,7 @@ mod effects;
 mod follow;
 mod get;
 mod models;
+mod odcs;
 mod profile;
 mod quarantine;
 mod serve;
