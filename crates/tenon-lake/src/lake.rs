@@ -77,6 +77,8 @@ pub(crate) struct Inner {
     pub versions: tokio::sync::Mutex<()>,
     /// What has landed, for datasets whose next batch is held against it.
     pub landed: Mutex<HashMap<DatasetName, Arc<tokio::sync::Mutex<Landed>>>>,
+    /// Profiles for pages, each computed once.
+    pub profiles: Mutex<crate::sample::Profiles>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }
@@ -165,6 +167,7 @@ impl Lake {
                 rows_queries: Mutex::default(),
                 versions: tokio::sync::Mutex::default(),
                 landed: Mutex::default(),
+                profiles: Mutex::default(),
                 #[cfg(test)]
                 stop_after: Mutex::default(),
             }),

@@ -31,6 +31,8 @@ pub struct Profile {
     pub rows: u64,
     /// Its columns, in order.
     pub columns: Vec<ColumnProfile>,
+    /// The rows that the columns' figures were computed from; fewer than `rows` where a sample had to do.
+    pub looked_at: u64,
 }
 
 /// A column, in figures.
@@ -64,7 +66,8 @@ impl Lake {
     /// # Errors
     /// As [`Lake::query`].
     pub async fn profile(&self, table: &str, as_of: AsOf) -> Result<Profile, LakeError> {
-        let schema = self.schema(table).await?;
+        let (session, sql) = self.session_of(table, as_of.clone()).await?;
+        let schema = tenon_query::schema(&session, &sql).await?;
         let from = format!("\"{}\"", table.replace('"', "\"\""));
         let version = match self.version(table, as_of.clone()).await {
             Ok(version) => version,
@@ -72,7 +75,7 @@ impl Lake {
             Err(LakeError::NoVersion { .. } | LakeError::NotTagged { .. } | LakeError::Query(_)) => None,
             Err(error) => return Err(error),
         };
-        let ask = async |sql: String| self.query(&sql, as_of.clone()).await;
+        let ask = async |sql: String| Ok(tenon_query::run(&session, &sql).await?);
         profile(table, version, &schema, &from, ask).await
     }
 
@@ -89,7 +92,7 @@ impl Lake {
     }
 }
 
-async fn profile(
+pub(crate) async fn profile(
     table: &str,
     version: Option<u64>,
     schema: &SchemaRef,
@@ -155,7 +158,7 @@ async fn profile(
         }
         columns.push(this);
     }
-    Ok(Profile { table: table.to_owned(), version, rows, columns })
+    Ok(Profile { table: table.to_owned(), version, rows, columns, looked_at: rows })
 }
 
 /// Counts in bars of equal width.
@@ -203,7 +206,7 @@ async fn top(
     Ok(top)
 }
 
-fn whole(column: &ArrayRef, row: usize) -> u64 {
+pub(crate) fn whole(column: &ArrayRef, row: usize) -> u64 {
     let column = cast(column, &DataType::Int64).ok();
     let value = column.as_ref().and_then(|column| {
         let column = column.as_primitive_opt::<Int64Type>()?;
