@@ -111,8 +111,7 @@ impl Lake {
         let (schema, session) = (first.schema(), self.session());
         let held = tenon_query::memory_table(Arc::clone(&schema), sample.rows)?;
         session.register_table(NAME, held).map_err(QueryError::from)?;
-        let ask = async |sql: String| Ok(tenon_query::run(&session, &sql).await?);
-        let told = profile(table, version, &schema, NAME, ask).await?;
+        let told = profile(table, version, &schema, NAME, &session).await?;
         Ok(Profile { rows: sample.of.max(told.rows), ..told })
     }
 }
