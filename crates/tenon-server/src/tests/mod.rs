@@ -1,6 +1,7 @@
 //! The doors of a small company, knocked on in process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod changes;
 mod console;
 mod decide;
 mod ingest;
