@@ -1,10 +1,11 @@
-//! Committing: quarantine, table, fact, in this order, and settling what a crash left between them.
+//! Committing: quarantine, table, fact, in this order.
 
-use std::collections::HashMap;
+mod files;
+mod schema;
+mod settle;
+
 use std::sync::Arc;
 
-use arrow::compute::cast_with_options;
-use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use tenon_core::fact::{
     BranchCommitted, DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload, Stretch,
@@ -16,13 +17,17 @@ use tenon_core::{DatasetName, Digest, Principal};
 use tenon_ledger::DocsExt;
 
 use crate::contract::{Tally, quarantine_schema};
-use crate::encode::{Encoded, encode};
-use crate::log::{DataFile, Note, Seal, Sealing, Then, stored_field, stored_type};
+use crate::log::{Note, Seal, Sealing};
 use crate::place::Place;
 use crate::raw::raw_rows;
 use crate::records::MERGED;
-use crate::table::{Change, Head, Table, Unsealed};
+use crate::table::Change;
 use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, raw_of, rows_digest};
+
+use files::all_or_none;
+pub(crate) use files::{Files, discard};
+use schema::stored;
+pub(crate) use schema::{merged_schema, quarantine_table_schema, table_schema};
 
 /// What has been done of a commit; a test may stop after each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +57,6 @@ pub(crate) fn batch_operation(dataset: &DatasetName, source: &BatchSource) -> Op
 
 pub(crate) fn operation_of(dataset: &DatasetName, digest: Digest) -> OperationId {
     OperationId::derive(&["dataset.write", dataset.as_str(), &digest.to_string()])
-}
-
-/// Rows, encoded, and their names in the table's folder.
-pub(crate) struct Files {
-    schema: SchemaRef,
-    files: Vec<(DataFile, Vec<u8>)>,
 }
 
 impl Lake {
@@ -429,112 +428,6 @@ impl Lake {
         Ok(())
     }
 
-    /// Seals or undoes what a crash left unsealed in a dataset's tables.
-    pub(crate) async fn settle(&self, dataset: &DatasetName) -> Result<(), LakeError> {
-        self.settle_at(&Place::of(dataset)).await
-    }
-
-    /// The same for a dataset or a branch of it.
-    pub(crate) async fn settle_at(&self, place: &Place<'_>) -> Result<(), LakeError> {
-        let table = self.table(&place.table()).await?;
-        let quarantine = self.table(&place.quarantine()).await?;
-        let raw = match place.raw() {
-            Some(raw) => Some(self.table(&raw).await?),
-            None => None,
-        };
-        let mut head = table.head.lock().await;
-        let mut quarantine_head = quarantine.head.lock().await;
-        let mut raw_head = match &raw {
-            Some(raw) => Some(raw.head.lock().await),
-            None => None,
-        };
-        let beside = raw.as_ref().zip(raw_head.as_deref_mut());
-        self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await
-    }
-
-    /// The same under the tables' locks.
-    pub(crate) async fn settle_locked(
-        &self,
-        (table, head): (&Arc<Table>, &mut Head),
-        (quarantine, quarantine_head): (&Arc<Table>, &mut Head),
-        mut raw: Option<(&Arc<Table>, &mut Head)>,
-    ) -> Result<(), LakeError> {
-        let held = [table.name.clone(), quarantine.name.clone()];
-        for commit in in_order(&head.unsealed) {
-            let operation = commit.note.operation;
-            let is_part = self.settle_part((table, &mut *head), &commit, &held).await?;
-            if let Some(mut seal) = commit.note.seal.filter(|_| !is_part) {
-                if let Some(then) = commit.note.then {
-                    let version = self.follow(operation, (quarantine, &mut *quarantine_head), then).await?;
-                    seal.fact = seal.fact.with_quarantine_version(version);
-                }
-                self.seal(&table.name, operation, seal).await?;
-            }
-            head.unsealed.remove(&operation);
-            if !is_part {
-                quarantine_head.unsealed.remove(&operation);
-                if let Some((_, raw_head)) = &mut raw {
-                    raw_head.unsealed.remove(&operation);
-                }
-            }
-        }
-        let sealed = self.settle_beside((quarantine, quarantine_head), &held).await?;
-        if let Some((raw, raw_head)) = raw {
-            sealed.iter().for_each(|operation| drop(raw_head.unsealed.remove(operation)));
-            self.settle_beside((raw, raw_head), &held).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes the change of the quarantine that follows an operation's commit, unless it is made; its version.
-    pub(crate) async fn follow(
-        &self,
-        operation: OperationId,
-        (quarantine, head): (&Arc<Table>, &mut Head),
-        then: Then,
-    ) -> Result<u64, LakeError> {
-        if let Some(done) = head.unsealed.get(&operation) {
-            return Ok(done.version);
-        }
-        let schema = quarantine_table_schema(head.schema.as_ref(), then.added.is_empty())?;
-        let change = Change { added: then.added, removed: then.removed, schema, ..Change::default() };
-        quarantine.commit(head, change, self.inner.clock.now(), |_| Note { operation, seal: None, then: None }).await
-    }
-
-    /// Seals commits that carry their fact, and undoes others: their operation never came to its last commit. Returns the
-    /// operations that are sealed.
-    async fn settle_beside(
-        &self,
-        (table, head): (&Arc<Table>, &mut Head),
-        held: &[String],
-    ) -> Result<Vec<OperationId>, LakeError> {
-        let mut sealed = Vec::new();
-        for commit in in_order(&head.unsealed) {
-            let operation = commit.note.operation;
-            if self.settle_part((table, &mut *head), &commit, held).await? {
-                head.unsealed.remove(&operation);
-                continue;
-            }
-            match commit.note.seal {
-                Some(seal) => {
-                    self.seal(&table.name, operation, seal).await?;
-                    sealed.push(operation);
-                }
-                // It was sealed while nobody looked at this table.
-                None if self.sealed_operation(operation)?.is_some() => {}
-                // It was undone already.
-                None if commit.added.is_empty() => {}
-                None => {
-                    let undo = Change { removed: commit.added, ..Change::default() };
-                    let note = |_| Note { operation, seal: None, then: None };
-                    table.commit(head, undo, self.inner.clock.now(), note).await?;
-                }
-            }
-            head.unsealed.remove(&operation);
-        }
-        Ok(sealed)
-    }
-
     #[cfg(test)]
     pub(crate) fn reached(&self, step: Step) -> Result<(), LakeError> {
         let stop = self.inner.stop_after.lock().take_if(|stop| *stop == step);
@@ -568,12 +461,6 @@ fn raw_pieces(checked: &[Checked]) -> Vec<(u64, RecordBatch)> {
     pieces
 }
 
-fn in_order(unsealed: &HashMap<OperationId, Unsealed>) -> Vec<Unsealed> {
-    let mut commits: Vec<Unsealed> = unsealed.values().cloned().collect();
-    commits.sort_by_key(|commit| commit.version);
-    commits
-}
-
 /// The accepted rows, and the rows for the quarantine, of all pieces.
 fn pieces(
     dataset: &DatasetName,
@@ -600,160 +487,3 @@ fn pieces(
     }
     Ok((accepted, set_aside))
 }
-
-/// An encoded file under the name that follows from its operation.
-fn named(operation: OperationId, at: usize, Encoded { bytes, stats }: Encoded) -> (DataFile, Vec<u8>) {
-    (DataFile { path: format!("part-{at:05}-{operation}.snappy.parquet"), bytes: bytes.len(), stats }, bytes)
-}
-
-impl Files {
-    /// Encodes rows; file names follow from the operation, so that doing it again writes the same files.
-    pub(crate) fn encode(
-        operation: OperationId,
-        schema: SchemaRef,
-        rows: &[RecordBatch],
-        unique: &[String],
-    ) -> Result<Self, parquet::errors::ParquetError> {
-        let files = encode(&schema, rows, unique)?.into_iter().enumerate();
-        let files = files.map(|(at, file)| named(operation, at, file)).collect();
-        Ok(Self { schema, files })
-    }
-
-    /// Encodes rows in a thread of its own, as the files of an operation from number `first` on.
-    pub(crate) async fn encoded(
-        operation: OperationId,
-        first: usize,
-        schema: SchemaRef,
-        rows: Vec<RecordBatch>,
-    ) -> Result<Self, parquet::errors::ParquetError> {
-        let columns = Arc::clone(&schema);
-        let encoded = tokio::task::spawn_blocking(move || encode(&columns, &rows, &[])).await;
-        let encoded = encoded.map_err(|error| parquet::errors::ParquetError::External(Box::new(error)))??;
-        let files = encoded.into_iter().enumerate().map(|(at, file)| named(operation, first + at, file)).collect();
-        Ok(Self { schema, files })
-    }
-
-    /// The same for rows of several schemas, each group of one; together they have the columns of all.
-    fn encode_groups(
-        operation: OperationId,
-        groups: Vec<Vec<RecordBatch>>,
-    ) -> Result<Self, parquet::errors::ParquetError> {
-        let mut fields: Vec<Arc<Field>> = Vec::new();
-        let mut files: Vec<(DataFile, Vec<u8>)> = Vec::new();
-        for group in groups {
-            let Some(schema) = group.first().map(RecordBatch::schema) else { continue };
-            for field in schema.fields() {
-                if !fields.iter().any(|known| known.name() == field.name()) {
-                    // What a source calls a column is its file's affair.
-                    fields.push(Arc::new(Field::new(field.name(), field.data_type().clone(), true)));
-                }
-            }
-            for (mut file, bytes) in Self::encode(operation, schema, &group, &[])?.files {
-                file.path = format!("part-{:05}-{operation}.snappy.parquet", files.len());
-                files.push((file, bytes));
-            }
-        }
-        Ok(Self { schema: Arc::new(Schema::new(fields)), files })
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
-    /// Writes the files into the table's folder, where no log names them yet. Half of them help nobody: when one cannot
-    /// be written, the others go again.
-    pub(crate) async fn store(self, table: &Table, schema: Option<SchemaRef>) -> Result<Change, LakeError> {
-        let mut added = Vec::with_capacity(self.files.len());
-        for (file, bytes) in self.files {
-            if let Err(error) = table.store().put_data(&file.path, bytes).await {
-                discard(table, &added).await;
-                return Err(error);
-            }
-            added.push(file);
-        }
-        Ok(Change { added, schema, ..Change::default() })
-    }
-}
-
-/// Takes back what was stored of changes of which one failed, and returns why.
-async fn all_or_none(changes: Vec<(&Table, Result<Change, LakeError>)>) -> LakeError {
-    let mut failed = None;
-    for (table, stored) in changes {
-        match stored {
-            Ok(stored) => discard(table, &stored.added).await,
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    failed.unwrap_or_else(|| LakeError::Interrupted("a file was not stored".to_owned()))
-}
-
-/// The schema that a quarantine gets with a commit; none where it stays.
-pub(crate) fn quarantine_table_schema(
-    held: Option<&SchemaRef>,
-    is_empty: bool,
-) -> Result<Option<SchemaRef>, LakeError> {
-    if is_empty {
-        return Ok(None);
-    }
-    let misfit = |what| LakeError::Misfit { table: "the quarantine".to_owned(), what };
-    merged_schema(held, &quarantine_schema()).map_err(misfit)
-}
-
-/// Removes files that no log names.
-pub(crate) async fn discard(table: &Table, files: &[DataFile]) {
-    for DataFile { path, .. } in files {
-        table.store().delete_data(path).await.ok();
-    }
-}
-
-/// The schema that a dataset's table gets with this commit; none where it stays.
-pub(crate) fn table_schema(
-    dataset: &DatasetName,
-    held: Option<&SchemaRef>,
-    contract: &SchemaRef,
-) -> Result<Option<SchemaRef>, LakeError> {
-    merged_schema(held, contract).map_err(|what| {
-        LakeError::contract(dataset.as_str(), format!("its table stands in the way: {what}; declare a new dataset"))
-    })
-}
-
-/// `wanted`, then what the table holds beyond it; none where that is what it holds already. Rows that are there do not
-/// have a column that comes later, so that it is nullable, and so is one that does not come any more.
-pub(crate) fn merged_schema(held: Option<&SchemaRef>, wanted: &SchemaRef) -> Result<Option<SchemaRef>, String> {
-    let Some(held) = held else { return Ok(Some(Arc::clone(wanted))) };
-    let mut fields = Vec::with_capacity(wanted.fields().len());
-    for field in wanted.fields() {
-        let nullable = match held.field_with_name(field.name()) {
-            Ok(old) if old.data_type() != field.data_type() => {
-                return Err(format!("`{}` is {} there and {} here", field.name(), old.data_type(), field.data_type()));
-            }
-            Ok(old) => old.is_nullable() || field.is_nullable(),
-            Err(_) => true,
-        };
-        fields.push(Field::new(field.name(), field.data_type().clone(), nullable));
-    }
-    for old in held.fields() {
-        if wanted.field_with_name(old.name()).is_err() {
-            fields.push(old.as_ref().clone().with_nullable(true));
-        }
-    }
-    let same = fields.len() == held.fields().len()
-        && fields.iter().zip(held.fields()).all(|(new, old)| {
-            new.name() == old.name() && new.data_type() == old.data_type() && new.is_nullable() == old.is_nullable()
-        });
-    Ok((!same).then(|| Arc::new(Schema::new(fields))))
-}
-
-/// Rows in the types that tables hold.
-fn stored(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let fields: Vec<_> = batch.schema_ref().fields().iter().map(stored_field).collect();
-    let columns = batch.columns().iter().map(|column| {
-        let kind = stored_type(column.data_type());
-        if *column.data_type() == kind { Ok(Arc::clone(column)) } else { cast_with_options(column, &kind, &STRICT) }
-    });
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.collect::<Result<_, _>>()?)
-}
-
-/// A value that does not fit is an error, never a null.
-const STRICT: arrow::compute::CastOptions<'static> =
-    arrow::compute::CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
