@@ -9,6 +9,7 @@ mod error;
 mod evolution;
 mod folder;
 mod graph;
+pub mod odcs;
 mod plan;
 mod projection;
 mod schema;

@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     pub landed: Mutex<HashMap<DatasetName, Arc<tokio::sync::Mutex<Landed>>>>,
     /// Compiled contracts of datasets that follow changes.
     pub change_rules: Mutex<HashMap<DatasetName, Arc<crate::changes::ChangeRules>>>,
+    /// Profiles for pages, each computed once.
+    pub profiles: Mutex<crate::sample::Profiles>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }
@@ -168,6 +170,7 @@ impl Lake {
                 versions: tokio::sync::Mutex::default(),
                 landed: Mutex::default(),
                 change_rules: Mutex::default(),
+                profiles: Mutex::default(),
                 #[cfg(test)]
                 stop_after: Mutex::default(),
             }),

@@ -1,7 +1,10 @@
 //! What can go wrong. A refusal is not among it: see [`Authorization`](crate::Authorization).
 
 use tenon_core::spec::SpecFault;
+use tenon_core::{PodName, Span};
 use tenon_ledger::LedgerError;
+
+use crate::invitations::CodeFault;
 
 /// Why a check, a token or an identity could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +21,9 @@ pub enum PolicyError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The caller shows no token where one is needed.
-    #[error("a token is needed here; `tenon token create` makes one")]
+    #[error(
+        "a token is needed here; `tenon token create` makes one, and who has none is invited: `tenon token invite`"
+    )]
     TokenNeeded,
     /// The caller's token counts for nothing.
     #[error("the token is unknown, revoked or past its end; `tenon token create` makes a new one")]
@@ -32,6 +37,28 @@ pub enum PolicyError {
     /// The name is not in use.
     #[error("there is no token named `{0}`")]
     NoSuchToken(String),
+    /// The pod does not list the person.
+    #[error("{person} is no member of pod `{pod}`; list them in pods/{pod}/pod.toml and apply it first")]
+    NoMember {
+        /// The person.
+        person: String,
+        /// The pod.
+        pod: PodName,
+    },
+    /// A code gives no token.
+    #[error("{fault}")]
+    Code {
+        /// The invitation's name, where there is one.
+        name: Option<String>,
+        /// Why.
+        fault: CodeFault,
+    },
+    /// A caller has tried too many codes.
+    #[error("too many codes were tried from here; try again in {} s", .wait.as_secs_f64().ceil())]
+    TooManyTries {
+        /// How long to wait.
+        wait: Span,
+    },
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes for a token")]
     Randomness(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -2,32 +2,34 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tenon_company::Catalog;
-use tenon_core::NewFact;
-use tenon_core::fact::AuthorizationRefused;
+use tenon_core::fact::{AuthorizationRefused, RefusalsCounted};
 use tenon_core::spec::SpecSet;
+use tenon_core::{NewFact, PodName};
 use tenon_ledger::Ledger;
 
 use crate::error::PolicyError;
 use crate::policies::Policies;
+use crate::refusals::Tally;
 use crate::request::{Declared, Request, Target};
 use crate::rulebook::{Authorization, Rulebook};
 
 /// Checks every action against the policies that are applied at that moment. Cheap to clone.
 ///
-/// A refusal is a fact; a permit is none, since what was permitted becomes facts of its own.
+/// A refusal is a fact, and a flood of them a few and a count; a permit is none, since what was permitted becomes facts of its own.
 #[derive(Clone)]
 pub struct Guard {
     catalog: Catalog,
     ledger: Ledger,
     current: Arc<RwLock<Option<Arc<Rulebook>>>>,
+    tally: Arc<Mutex<Tally>>,
 }
 
 impl Guard {
     /// A guard over what the catalog says is applied.
     pub fn new(catalog: Catalog, ledger: Ledger) -> Self {
-        Self { catalog, ledger, current: Arc::default() }
+        Self { catalog, ledger, current: Arc::default(), tally: Arc::default() }
     }
 
     /// Answers a request, and puts a refusal on record.
@@ -51,10 +53,48 @@ impl Guard {
                 }
                 Target::Ledger | Target::Token { .. } => None,
             };
-            let pod = pod.and_then(|of| of.pod);
-            self.ledger.append(vec![NewFact::new(request.principal.clone(), pod, &refused)?]).await?;
+            self.record(pod.and_then(|of| of.pod), refused).await?;
         }
         Ok(answer)
+    }
+
+    /// Puts a refusal on record: as a fact of its own, or, where its like came before within a minute, in a count that
+    /// becomes a fact when the minute is over. See [`Guard::settle`].
+    pub(crate) async fn record(&self, pod: Option<PodName>, refused: AuthorizationRefused) -> Result<(), PolicyError> {
+        let now = self.ledger.clock().now();
+        let (counts, is_new) = {
+            let mut tally = self.tally.lock();
+            let counts = tally.over(Some(now));
+            (counts, tally.refused(now, &refused.principal, &refused.action, &refused.resource))
+        };
+        let mut facts = counted(counts)?;
+        if is_new {
+            facts.push(NewFact::new(refused.principal.clone(), pod, &refused)?);
+        }
+        self.append(facts).await
+    }
+
+    /// Makes facts of the counts of refusals whose minute is over, or of all of them. To be called now and then, and at
+    /// the end.
+    ///
+    /// # Errors
+    /// When the ledger fails.
+    pub async fn settle(&self, all: bool) -> Result<(), PolicyError> {
+        let now = (!all).then(|| self.ledger.clock().now());
+        let counts = self.tally.lock().over(now);
+        self.append(counted(counts)?).await
+    }
+
+    async fn append(&self, facts: Vec<NewFact>) -> Result<(), PolicyError> {
+        if !facts.is_empty() {
+            self.ledger.append(facts).await?;
+        }
+        Ok(())
+    }
+
+    /// What is applied now.
+    pub(crate) fn specs(&self) -> Arc<SpecSet> {
+        self.catalog.specs()
     }
 
     /// Answers a request and leaves no trace: for telling beforehand what would be refused.
@@ -86,6 +126,10 @@ impl Guard {
             }
         }
     }
+}
+
+fn counted(counts: Vec<RefusalsCounted>) -> Result<Vec<NewFact>, PolicyError> {
+    counts.into_iter().map(|count| Ok(NewFact::new(count.principal.clone(), None, &count)?)).collect()
 }
 
 /// The policies of these specs: those from before where their files say the same.

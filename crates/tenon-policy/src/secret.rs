@@ -10,6 +10,8 @@ use tenon_core::Digest;
 use crate::error::PolicyError;
 
 const PREFIX: &str = "tnn_";
+/// A code is not taken for a token, nor a token for a code.
+const CODE: &str = "tni_";
 
 /// A token as its bearer shows it. It cannot print itself: only [`Secret::reveal`] gives it away, once, to who made it.
 #[derive(Clone)]
@@ -21,10 +23,20 @@ impl Secret {
     /// # Errors
     /// [`PolicyError::Randomness`] when there are none.
     pub fn random() -> Result<Self, PolicyError> {
-        let mut bytes = [0; 32];
-        let filled = rand::rngs::SysRng.try_fill_bytes(&mut bytes);
-        filled.map_err(|error| PolicyError::Randomness(Box::new(error)))?;
-        Ok(Self::from_bytes(bytes))
+        random_bytes().map(Self::from_bytes)
+    }
+
+    /// A new code of an invitation, from the same.
+    ///
+    /// # Errors
+    /// [`PolicyError::Randomness`] when there are none.
+    pub fn random_code() -> Result<Self, PolicyError> {
+        random_bytes().map(Self::code_from_bytes)
+    }
+
+    /// The code of these bytes, which nobody must be able to guess.
+    pub fn code_from_bytes(bytes: [u8; 32]) -> Self {
+        Self(format!("{CODE}{}", URL_SAFE_NO_PAD.encode(bytes)))
     }
 
     /// The token of these bytes, which nobody must be able to guess.
@@ -44,14 +56,30 @@ impl Secret {
 
     /// The digest of what a caller shows, where it has a token's form.
     pub(crate) fn digest_of(shown: &str) -> Option<Digest> {
-        let secret = shown.strip_prefix(PREFIX)?;
-        (secret.len() == 43).then(|| Digest::of(shown))
+        formed(PREFIX, shown)
     }
+
+    /// The digest of what a caller shows, where it has a code's form.
+    pub(crate) fn digest_of_code(shown: &str) -> Option<Digest> {
+        formed(CODE, shown)
+    }
+}
+
+fn random_bytes() -> Result<[u8; 32], PolicyError> {
+    let mut bytes = [0; 32];
+    let filled = rand::rngs::SysRng.try_fill_bytes(&mut bytes);
+    filled.map_err(|error| PolicyError::Randomness(Box::new(error)))?;
+    Ok(bytes)
+}
+
+fn formed(prefix: &str, shown: &str) -> Option<Digest> {
+    let secret = shown.strip_prefix(prefix)?;
+    (secret.len() == 43).then(|| Digest::of(shown))
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(tnn_…)")
+        f.write_str("Secret(…)")
     }
 }
 

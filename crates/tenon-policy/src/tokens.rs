@@ -7,9 +7,10 @@ use tenon_core::{Digest, NewFact, Principal, Timestamp};
 use tenon_ledger::{Docs, DocsExt, DocsMut, Ledger, LedgerError, Projection, StoredFact};
 
 use crate::error::PolicyError;
+use crate::invitations;
 use crate::secret::{Secret, equal};
 
-const TOKENS: &str = "tokens";
+pub(crate) const TOKENS: &str = "tokens";
 
 /// A token that counts, as far as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ pub struct TokenRecord {
     pub expires: Option<Timestamp>,
 }
 
-/// The tokens that count, by the hexadecimal digits of their digest.
+/// The tokens that count, by the hexadecimal digits of their digest; and the invitations to get one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokensProjection;
 
@@ -54,14 +55,14 @@ impl Projection for TokensProjection {
                 }
             }
         }
-        Ok(())
+        invitations::fold(docs, stored)
     }
 }
 
 /// Makes, revokes and recognises tokens. The ledger must fold [`TokensProjection`].
 #[derive(Clone)]
 pub struct Tokens {
-    ledger: Ledger,
+    pub(crate) ledger: Ledger,
 }
 
 impl Tokens {

@@ -133,6 +133,9 @@ impl From<PolicyError> for Problem {
             PolicyError::TokenRefused | PolicyError::TokenNeeded | PolicyError::Nobody => {
                 Self::new(StatusCode::UNAUTHORIZED, error.to_string())
             }
+            PolicyError::Code { .. } => Self::forbidden(error.to_string()),
+            PolicyError::NoMember { .. } => Self::unprocessable(error.to_string()),
+            PolicyError::TokenExists(_) => Self::new(StatusCode::CONFLICT, error.to_string()),
             other => Self::internal("asking the policies", &other),
         }
     }
@@ -213,6 +216,15 @@ impl From<LakeError> for Problem {
             other => return Self::internal("using the lake", other),
         };
         Self::new(status, error.to_string())
+    }
+}
+
+impl From<FeatureError> for Problem {
+    fn from(error: FeatureError) -> Self {
+        match error {
+            FeatureError::Lake(source) => source.into(),
+            other => Self::internal("reading features again; what was asked for is done", &other),
+        }
     }
 }
 

@@ -29,6 +29,13 @@ fn what(kind: &str, body: &Value) -> String {
         "spec.removed" => format!("{} {} is gone", text("kind"), text("name")),
         "spend.recorded" => format!("${:.6} for {}", body["usd"].as_f64().unwrap_or_default(), text("subject")),
         "token.created" | "token.revoked" => format!("token {}", text("name")),
+        "invitation.created" => format!("{} is invited", text("principal")),
+        "invitation.redeemed" | "invitation.revoked" => format!("invitation {}", text("name")),
+        "refusals.counted" => {
+            let again = body["again"].as_array().into_iter().flatten().filter_map(|again| again["times"].as_u64());
+            let others = body["others"].as_u64().unwrap_or_default();
+            format!("{} was refused {} times more", text("principal"), count(again.sum::<u64>() + others))
+        }
         "dataset.committed" => {
             format!("{}: {} rows landed, {} set aside", text("dataset"), number("accepted"), number("quarantined"))
         }
@@ -55,5 +62,8 @@ fn link(body: &Value) -> Option<String> {
     if let Some(version) = body["version"].as_str().filter(|version| version.contains('@')) {
         return Some(format!("/console/models/{version}"));
     }
-    body["dataset"].as_str().map(|dataset| format!("/console/datasets/{dataset}"))
+    if let Some(dataset) = body["dataset"].as_str() {
+        return Some(format!("/console/datasets/{dataset}"));
+    }
+    body["deployment"].as_str().map(|deployment| format!("/console/deployments/{deployment}"))
 }

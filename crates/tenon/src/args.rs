@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tenon_core::{AsOf, BranchName, DatasetName, HoldName, ModelVersionRef, Span, TagName, Timestamp};
+use tenon_core::{AsOf, BranchName, DatasetName, HoldName, ModelVersionRef, PodName, Span, TagName, Timestamp};
 
 /// The open foundation that an AI-native company stands on: raw events to governed data, features, models and decisions,
 /// and decisions back to data, every step on a tamper-evident record.
@@ -209,7 +209,7 @@ pub enum Command {
         #[arg(long, default_value = "latest")]
         as_of: AsOf,
     },
-    /// Propose contracts.
+    /// Propose contracts, and exchange them with others.
     #[command(subcommand)]
     Contract(ContractCommand),
     /// Give versions of datasets a name that stays.
@@ -233,6 +233,18 @@ pub enum Command {
     /// Legal holds: nothing of a dataset is removed while one stands.
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// List decisions, newest first: who it was about, what was decided, by which version, and what became of it.
+    #[command(after_help = "Example: tenon decisions late_arrival --limit 5")]
+    Decisions {
+        /// Of which deployment; without it, of all whose decisions you may see.
+        deployment: Option<String>,
+        /// Only those before this decision: the last of the page before.
+        #[arg(long)]
+        before: Option<tenon_core::id::DecisionId>,
+        /// How many to list at the most.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
 }
 
 /// Rows that broke a contract.
@@ -299,6 +311,36 @@ pub enum ContractCommand {
         /// A Parquet, CSV or NDJSON file instead.
         #[arg(long)]
         file: Option<PathBuf>,
+    },
+    /// Write a dataset's contract as others read it: the Open Data Contract Standard, version 3.1.
+    #[command(after_help = "Example: tenon contract export flights --to flights.odcs.yaml")]
+    Export {
+        /// Which dataset.
+        dataset: DatasetName,
+        /// The file to write; without it, the contract is the answer.
+        #[arg(long)]
+        to: Option<PathBuf>,
+    },
+    /// Make the TOML of a dataset of a contract of the Open Data Contract Standard, 3.0 or 3.1. What the contract does
+    /// not speak of, such as the source, is taken from the dataset as it is declared.
+    #[command(
+        after_help = "Example: tenon contract import orders.odcs.yaml --dataset orders --to pods/shop/datasets/orders.toml"
+    )]
+    Import {
+        /// The contract, in YAML.
+        file: PathBuf,
+        /// Which dataset it is to be.
+        #[arg(long)]
+        dataset: DatasetName,
+        /// Which table of the contract; without it, the one of the dataset's name, or the only one.
+        #[arg(long)]
+        object: Option<String>,
+        /// Go on without the promises that cannot be held here; each is told.
+        #[arg(long)]
+        allow_weaker: bool,
+        /// The file to write, which must not be there yet; without it, the TOML is the answer.
+        #[arg(long)]
+        to: Option<PathBuf>,
     },
 }
 
@@ -579,11 +621,30 @@ pub enum TokenCommand {
         #[arg(long)]
         person: String,
     },
-    /// Make a token worthless.
+    /// Make a token, or an invitation, worthless.
     Revoke {
-        /// The token's name.
+        /// The token's or the invitation's name.
         name: String,
     },
+    /// Invite a member of a pod: a code for a first token, shown once and good once, to be given at
+    /// `POST /tokens/redeem`.
+    #[command(after_help = "Example: tenon token invite ben --pod arrivals --expires 2d")]
+    Invite {
+        /// Who is invited.
+        person: String,
+        /// The pod that lists the person, and that you lead.
+        #[arg(long)]
+        pod: PodName,
+        /// The invitation's name, and then the token's; without it, the person's name.
+        #[arg(long)]
+        name: Option<String>,
+        /// How long the code is good.
+        #[arg(long, default_value = "3d")]
+        expires: Span,
+    },
+    /// List the tokens that count, and the invitations that were not used yet.
+    #[command(after_help = "Example: tenon token list")]
+    List,
 }
 
 /// Open the doors.

@@ -4,6 +4,7 @@
 //! kind and version; a released version stays readable for ever, which `tests/facts/` holds. Bulk data and personal data
 //! never enter a fact: it carries tables, versions and digests.
 
+mod access;
 mod company;
 mod data;
 mod deployment;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::OperationId;
 use crate::{PodName, Principal, Timestamp};
 
+pub use access::{InvitationCreated, InvitationRedeemed, InvitationRevoked, RefusalsCounted, RefusedAgain};
 pub use company::{
     AuthorizationRefused, CompanyCreated, SpecApplied, SpecRemoved, SpendRecorded, TokenCreated, TokenRevoked,
 };
@@ -153,7 +155,7 @@ macro_rules! payloads {
 pub(crate) use payloads;
 
 /// Every kind of fact with its newest version.
-pub const KINDS: [(&str, u32); 38] = [
+pub const KINDS: [(&str, u32); 42] = [
     kind::<AuthorizationRefused>(),
     kind::<CompanyCreated>(),
     kind::<ContractBreakAllowed>(),
@@ -192,6 +194,10 @@ pub const KINDS: [(&str, u32); 38] = [
     kind::<LakeVacuumed>(),
     kind::<TagCreated>(),
     kind::<TagDeleted>(),
+    kind::<InvitationCreated>(),
+    kind::<InvitationRedeemed>(),
+    kind::<InvitationRevoked>(),
+    kind::<RefusalsCounted>(),
 ];
 
 const fn kind<P: Payload>() -> (&'static str, u32) {

@@ -4,9 +4,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::KafkaSource;
 use super::cleaning::Cleaning;
 use super::table_rules::{Distribution, Freshness, Volume};
+use super::{KafkaSource, StoreAccess};
 use crate::{Share, Span};
 
 /// A named, owned collection of data.
@@ -98,7 +98,8 @@ pub struct Dedup {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Files, as a path pattern from the company folder: `data/flights/*.parquet`. Parquet, Arrow, CSV or NDJSON by ending.
+    /// Files, as a path pattern from the company folder, `data/flights/*.parquet`, or in an object store,
+    /// `s3://bucket/flights/*.parquet` (also `gs://` and `az://`). Parquet, Arrow, CSV or NDJSON by ending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<String>,
     /// Rows that callers push.
@@ -113,6 +114,9 @@ pub struct Source {
     /// Topics of a Kafka cluster, read from where the dataset's own table says that it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaSource>,
+    /// Where the object store of `files` is, and who we are towards it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreAccess>,
 }
 
 /// The promises that a dataset keeps.

@@ -18,7 +18,8 @@ pub struct KafkaSource {
     /// The topics, all their partitions.
     pub topics: Vec<String>,
     /// A consumer group that is told after each commit how far the table is, for tools that watch the lag. Nothing is
-    /// ever read back from it.
+    /// ever read back from it, and nothing is shared out by it: one process writes a company's tables, and reads all
+    /// partitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// How a message's value is written.

@@ -15,6 +15,7 @@ mod model;
 mod monitor;
 mod organisation;
 mod set;
+mod store;
 mod table_rules;
 pub mod units;
 
@@ -35,4 +36,5 @@ pub use organisation::{
     PodSpec, Prices,
 };
 pub use set::{Resource, ResourceKind, ResourceRef, SpecSet};
+pub use store::{ObjectPattern, StoreAccess, StoreKind};
 pub use table_rules::{Distribution, Freshness, Volume};

@@ -183,6 +183,7 @@ impl SpecSet {
             let message = "the contract names no columns, so nothing could land";
             faults.push(SpecFault::at(file, &["contract"], message).hint("declare each column with its type"));
         }
+        super::store::check(file, spec, faults);
         super::cleaning::check(file, spec, faults);
         super::table_rules::check(file, spec, faults);
         super::changes::check(file, spec, faults);

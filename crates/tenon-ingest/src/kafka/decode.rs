@@ -12,7 +12,7 @@ use tenon_core::spec::{Contract, KafkaSource};
 use tenon_lake::SetAside;
 
 use super::batch::{Batch, Seen};
-use crate::json::rows_from_objects;
+use crate::json::{Row, rows_from_objects};
 
 /// What became of a batch's messages.
 pub(crate) struct Decoded {
@@ -72,22 +72,33 @@ pub(crate) fn no_longer<'a>(value: &'a [u8], source: &KafkaSource) -> Result<&'a
     Ok(value)
 }
 
-/// Reads a JSON object that is nested no deeper than `max_depth`.
+/// Reads a JSON object that is nested no deeper than `max_depth`, and has no field twice.
 pub(crate) fn json_object(value: &[u8], max_depth: u16) -> Result<Map<String, Value>, Poison> {
-    match json_value(value, max_depth)? {
-        Value::Object(row) => Ok(row),
-        _ => Err(Poison::new("not a JSON object", "")),
+    let text = json_text(value, max_depth)?;
+    match serde_json::from_str::<Row>(text) {
+        Ok(Row(row)) => Ok(row),
+        Err(error) if !error.is_data() => Err(Poison::new("not JSON", error.to_string())),
+        Err(error) if text.trim_start().starts_with('{') => {
+            Err(Poison::new("a field is there twice", error.to_string()))
+        }
+        Err(_) => Err(Poison::new("not a JSON object", "")),
     }
 }
 
 /// Reads a JSON value that is nested no deeper than `max_depth`.
 pub(crate) fn json_value(value: &[u8], max_depth: u16) -> Result<Value, Poison> {
+    let text = json_text(value, max_depth)?;
+    serde_json::from_str(text).map_err(|error| Poison::new("not JSON", error.to_string()))
+}
+
+/// The text of what says that it is JSON.
+fn json_text(value: &[u8], max_depth: u16) -> Result<&str, Poison> {
     let text = std::str::from_utf8(value)
         .map_err(|error| Poison::new("not UTF-8", format!("from byte {} on", error.valid_up_to())))?;
-    if is_deeper(value, max_depth) {
-        return Err(Poison::new(format!("nested deeper than {max_depth} levels"), ""));
+    match is_deeper(value, max_depth) {
+        true => Err(Poison::new(format!("nested deeper than {max_depth} levels"), "")),
+        false => Ok(text),
     }
-    serde_json::from_str(text).map_err(|error| Poison::new("not JSON", error.to_string()))
 }
 
 /// Whether brackets are open more than `most` times at once, outside of texts. Needs no memory, whatever comes.
@@ -160,6 +171,7 @@ mod tests {
         assert_eq!(told(b"[1]"), Err("not a JSON object".to_owned()));
         assert_eq!(told(b"{\"a\":"), Err("not JSON".to_owned()));
         assert_eq!(told(b""), Err("not JSON".to_owned()));
+        assert_eq!(told(b" {\"a\":1,\"a\":2}"), Err("a field is there twice".to_owned()));
         assert_eq!(told(b"{\"a\":\"\xff\"}"), Err("not UTF-8".to_owned()));
         assert_eq!(told("[".repeat(1_000_000).as_bytes()), Err("nested deeper than 4 levels".to_owned()));
     }

@@ -3,6 +3,7 @@
 
 mod append;
 mod crash;
+mod facts;
 mod fixture;
 mod golden;
 mod processes;

@@ -4,5 +4,6 @@ mod actions;
 mod company;
 mod faults;
 mod guard;
+mod invitations;
 mod rules;
 mod tokens;

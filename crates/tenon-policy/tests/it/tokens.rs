@@ -76,8 +76,8 @@ async fn who_a_caller_is() {
     person:ben
     person:ben
     the token is unknown, revoked or past its end; `tenon token create` makes a new one
-    a token is needed here; `tenon token create` makes one
-    a token is needed here; `tenon token create` makes one
+    a token is needed here; `tenon token create` makes one, and who has none is invited: `tenon token invite`
+    a token is needed here; `tenon token create` makes one, and who has none is invited: `tenon token invite`
     nobody is known to be calling; set `identity.local` in company.toml, or show a token
     ");
 }

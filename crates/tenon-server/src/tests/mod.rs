@@ -1,12 +1,14 @@
 //! The doors of a small company, knocked on in process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod changes;
 mod console;
 mod decide;
 mod ingest;
 mod oip;
 mod routes;
 mod tlog;
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

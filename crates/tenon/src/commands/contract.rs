@@ -1,21 +1,31 @@
-//! `contract suggest`.
+//! `contract …`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tenon_core::AsOf;
 use tenon_core::spec::{DatasetSpec, Source, SpecFile, parse};
 use tenon_lake::suggest;
 use tenon_policy::Action;
 
-use super::Context;
 use super::quarantine::dataset;
+use super::{Context, odcs};
 use crate::args::ContractCommand;
 use crate::failure::{Failure, While};
 use crate::output::Answer;
 
-/// Proposes a contract.
+/// Proposes contracts, and exchanges them with others.
 pub async fn contract(context: &Context, what: ContractCommand) -> Result<Answer, Failure> {
-    let ContractCommand::Suggest { dataset: name, file } = what;
+    match what {
+        ContractCommand::Suggest { dataset, file } => suggested(context, dataset, file).await,
+        ContractCommand::Export { dataset, to } => odcs::export(context, &dataset, to.as_deref()).await,
+        ContractCommand::Import { file, dataset, object, allow_weaker, to } => {
+            let how = odcs::Import { object: object.as_deref(), allow_weaker, to: to.as_deref() };
+            odcs::import(context, &file, &dataset, &how)
+        }
+    }
+}
+
+async fn suggested(context: &Context, name: Option<String>, file: Option<PathBuf>) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     let (profile, source, description, event_time) = match (&name, &file) {
         (Some(name), _) => {

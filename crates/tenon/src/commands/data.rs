@@ -8,7 +8,7 @@ use tenon_core::fact::{Reason, RowChanges};
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::words::chain;
 use tenon_core::{AsOf, BranchName, DatasetName};
-use tenon_ingest::{IngestError, Taken};
+use tenon_ingest::{FileOutcome, IngestError, Taken};
 use tenon_lake::WriteOutcome;
 use tenon_policy::Action;
 
@@ -41,7 +41,13 @@ pub async fn ingest(context: &Context, dataset: Option<&str>, branch: Option<&Br
             told.push((name.to_string(), topics, outcome));
             continue;
         }
-        let files = ingest.files(&by, &name, &platform.root).await.during("ingesting")?;
+        let files = match ingest.files(&by, &name, &platform.root).await {
+            // A store that is away keeps no other dataset from its files.
+            Err(error @ (IngestError::Store { .. } | IngestError::Secret { .. })) => {
+                vec![FileOutcome { path: files_of(&platform, &name), outcome: Err(error) }]
+            }
+            files => files.during("ingesting")?,
+        };
         for file in files {
             let (outcome, verdict) = outcome(&file.outcome);
             refused |= verdict == Verdict::Refused;
@@ -81,6 +87,12 @@ pub fn topics_of(platform: &Platform, dataset: &DatasetName) -> Option<String> {
     let specs = platform.catalog.specs();
     let kafka = specs.datasets.get(dataset)?.spec.source.kafka.as_ref()?;
     Some(format!("kafka:{}", kafka.topics.join(",")))
+}
+
+/// The pattern of a dataset's files.
+fn files_of(platform: &Platform, dataset: &DatasetName) -> String {
+    let specs = platform.catalog.specs();
+    specs.datasets.get(dataset).and_then(|dataset| dataset.spec.source.files.clone()).unwrap_or_default()
 }
 
 /// Broken rules, each with how many rows broke it.

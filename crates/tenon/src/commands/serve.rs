@@ -20,6 +20,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 const FLUSH_ROWS: u64 = 20_000;
 /// How often small files are looked for where a dataset declares that they are taken together.
 const COMPACT_EVERY: Duration = Duration::from_secs(20);
+/// How often counts of refusals become facts.
+const SETTLE_EVERY: Duration = Duration::from_secs(20);
 /// How often monitors look whether they are due.
 const WATCH_EVERY: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,7 @@ pub async fn serve(context: &Context, how: &Serve) -> Result<Answer, Failure> {
     serve_until(&platform, &context.background, ended()).await?;
     stop.cancel();
     doors.await.during("serving")?.during("serving")?;
+    platform.guard.settle(true).await.during("writing down what was refused")?;
     Answer::new(&serde_json::json!({ "ended": true }), "ended")
 }
 
@@ -88,6 +91,7 @@ pub async fn serve_until<T>(
     });
     let watching = background.spawn(watching(platform.clone(), stop.clone()));
     let compacting = background.spawn(compacting(platform.clone(), stop.clone()));
+    let settling = background.spawn(settling(platform.clone(), stop.clone()));
     let sources = run_sources(platform, background, &stop);
     end.await;
     stop.cancel();
@@ -95,6 +99,7 @@ pub async fn serve_until<T>(
     reacting.await.during("ending")?.during("letting the subscribers react")?;
     watching.await.during("ending")?;
     compacting.await.during("ending")?;
+    settling.await.during("ending")?;
     flushing.await.during("ending")?;
     platform.features.flush().await.during("writing the online store")
 }
@@ -104,6 +109,17 @@ async fn watching(platform: Platform, stop: CancellationToken) {
         if let Err(error) = platform.watch.tick().await {
             say(format!("the monitors could not measure: {error}"));
         }
+    }
+}
+
+async fn settling(platform: Platform, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(SETTLE_EVERY)).await.is_some() {
+        if let Err(error) = platform.guard.settle(false).await {
+            say(format!("what was refused could not be written down: {error}"));
+        }
+    }
+    if let Err(error) = platform.guard.settle(true).await {
+        say(format!("what was refused could not be written down: {error}"));
     }
 }
 
