@@ -231,7 +231,8 @@ mod tests {
         assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
         let rows = rows[1][0].clone();
         assert_eq!(names(&rows), ["n__utf8", "N__int64"]);
-        assert_eq!(rows.column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0), 2);
+        let number = rows.column_by_name("N__int64").unwrap();
+        assert_eq!(number.as_primitive::<arrow::datatypes::Int64Type>().value(0), 2);
         let back = as_they_came(&rows).unwrap();
         assert_eq!(back.schema().field(0).name(), "n");
         assert_eq!(back.schema().field(1).name(), "N");

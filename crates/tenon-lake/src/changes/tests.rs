@@ -256,6 +256,7 @@ async fn a_writer_that_looked_at_an_older_version_looks_again() {
     let company = company().await;
     landed(&company, 0, &[Is(1, Some(10))]).await;
     let other = open(company.folder.path(), &company.clock, &company.catalog, &company.ledger).await.unwrap();
+    assert_eq!(other.position(&name("flights"), PARTITION).await.unwrap(), Some(1));
     landed(&company, 1, &[Is(1, Some(11)), Is(2, Some(20))]).await;
     let raced = give(&other, 1, &[Is(2, Some(21))]).await;
     assert!(matches!(raced, Err(LakeError::Raced(_))), "{raced:?}");

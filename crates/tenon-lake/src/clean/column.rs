@@ -23,13 +23,15 @@ pub(crate) struct Failed {
     pub verdict: String,
     /// Set where it failed.
     pub rows: BooleanBuffer,
+    /// The values to show in a reason, where a later step has made others of them.
+    pub shown: Option<ArrayRef>,
 }
 
 impl Failed {
     /// The value is none of the contract's type.
     pub(crate) fn not_of(name: &str, kind: ColumnType, rows: BooleanBuffer) -> Self {
         let words = in_words(kind);
-        Self { rule: format!("{name}: not {words}"), verdict: format!("is not {words}"), rows }
+        Self { rule: format!("{name}: not {words}"), verdict: format!("is not {words}"), rows, shown: None }
     }
 }
 
@@ -116,7 +118,8 @@ impl ColumnCleaner {
             let (numbers, lost) = convert(&values, ColumnType::Float64)?;
             faults.extend(lost.map(|rows| Failed::not_of(name, ColumnType::Float64, rows)));
             values = self.computed(numbers.as_primitive());
-            // What the contract then finds wrong is the number that came of it.
+            // What the contract then finds wrong is the number that came of it; of what failed before, none came.
+            faults.iter_mut().for_each(|failed| failed.shown = Some(Arc::clone(source)));
             shown = Arc::clone(&values);
         }
         if let Some(default) = &self.default {
@@ -182,5 +185,5 @@ fn fault(name: &str, before: &ArrayRef, after: &ArrayRef, rule: &str) -> Option<
         Some(nulls) => &absent & nulls.inner(),
         None => absent,
     };
-    Some(Failed { rule: format!("{name}: not {rule}"), verdict: format!("is not {rule}"), rows })
+    Some(Failed { rule: format!("{name}: not {rule}"), verdict: format!("is not {rule}"), rows, shown: None })
 }

@@ -403,15 +403,17 @@ impl ColumnRule {
         let (values, lost) =
             convert(source, kind).map_err(|why| Fault::Type(format!("column `{name}` cannot be read: {why}")))?;
         let mut broken = Vec::new();
+        // A table cannot hold these at all, so that `warn` is not enough.
+        let at_least_quarantine = self.spec.severity.max(Severity::Quarantine);
+        for failed in &input.failed {
+            let values = Arc::clone(failed.shown.as_ref().unwrap_or(shown));
+            let value = ShownValue { column: name.clone(), values, verdict: failed.verdict.clone() };
+            broken.extend(Broken::some(failed.rule.clone(), at_least_quarantine, failed.rows.clone(), Some(value)));
+        }
         let mut add = |rule: String, severity: Severity, rows: BooleanBuffer, verdict: Option<String>| {
             let value = verdict.map(|verdict| ShownValue { column: name.clone(), values: Arc::clone(shown), verdict });
             broken.extend(Broken::some(rule, severity, rows, value));
         };
-        // A table cannot hold these at all, so that `warn` is not enough.
-        let at_least_quarantine = self.spec.severity.max(Severity::Quarantine);
-        for failed in &input.failed {
-            add(failed.rule.clone(), at_least_quarantine, failed.rows.clone(), Some(failed.verdict.clone()));
-        }
         if let Some(lost) = lost {
             let verdict = format!("is not {}", in_words(kind));
             add(format!("{name}: not {}", in_words(kind)), at_least_quarantine, lost, Some(verdict));
