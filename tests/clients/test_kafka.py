@@ -192,6 +192,23 @@ def test_a_topic_is_taken_once_and_the_table_says_how_far(broker, readings):
     assert (sums["rows_in"], sums["accepted"], sums["positions"]["kafka:readings/0"]) == (1500, 1500, 375)
 
 
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+def test_messages_in_every_codec_are_read(broker, readings, codec):
+    broker.topic()
+    company = readings()
+    producer = Producer({"bootstrap.servers": broker.address, "compression.type": codec, "linger.ms": 20})
+    for partition, value in stream(range(5000)):
+        producer.produce("readings", value, partition=partition)
+    assert producer.flush(30) == 0
+    taken = company.json("ingest", "readings")[0]["outcome"]["taken"]
+    assert (taken["rows_in"], taken["accepted"]) == (5000, 5000)
+    assert sorted(ids(company)) == list(range(5000))
+    # They are compressed where they stand: no segment holds a message in plain text.
+    stands = [path for path in broker.folder.rglob("*") if path.is_file() and b'"value": ' in path.read_bytes()]
+    assert not stands, stands
+    balanced(company)
+
+
 def test_poison_in_any_place_is_set_aside_with_all_its_bytes(broker, readings):
     broker.topic()
     company = readings(more="max_bytes = 1000\nmax_depth = 5")

@@ -5,28 +5,28 @@ use tenon_core::{Span, Timestamp};
 
 use crate::view::{Mark, MonitorView};
 
-const WIDTH: f64 = 1080.0;
-const LEFT: f64 = 44.0;
-const RIGHT: f64 = 14.0;
+pub(crate) const WIDTH: f64 = 1080.0;
+pub(crate) const LEFT: f64 = 44.0;
+pub(crate) const RIGHT: f64 = 14.0;
 const TOP: f64 = 34.0;
 const DRIFT_HEIGHT: f64 = 190.0;
 const GAP: f64 = 52.0;
 const QUALITY_HEIGHT: f64 = 110.0;
-const AXIS: f64 = 24.0;
+pub(crate) const AXIS: f64 = 24.0;
 /// The width of a character, on average.
 const A_CHARACTER: f64 = 6.9;
 
 /// Maps values to places along one direction.
 #[derive(Debug, Clone, Copy)]
-struct Scale {
-    from: f64,
-    to: f64,
-    at_from: f64,
-    at_to: f64,
+pub(crate) struct Scale {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) at_from: f64,
+    pub(crate) at_to: f64,
 }
 
 impl Scale {
-    fn place(self, value: f64) -> f64 {
+    pub(crate) fn place(self, value: f64) -> f64 {
         let span = self.to - self.from;
         let share = if span > 0.0 { ((value - self.from) / span).clamp(0.0, 1.0) } else { 0.5 };
         self.at_from + share * (self.at_to - self.at_from)
@@ -48,7 +48,7 @@ pub(crate) fn chart(monitor: &MonitorView) -> Option<Markup> {
     Some(html! {
         div.scroll tabindex="0" role="region" aria-label={ "chart of " (monitor.name) } {
             svg.chart viewBox=(format!("0 0 {WIDTH} {height}")) role="img" aria-label=(label(monitor)) {
-                (months(time, from, until, end))
+                (months(time, (from, until), (TOP, end)))
                 (marks(monitor, time, end))
                 (drift(monitor, time))
                 @if with_quality { (quality(monitor, time, drift_end + GAP)) }
@@ -179,7 +179,7 @@ fn captions(marks: &[(f64, Mark)], wordings: impl Fn(&str) -> [String; 2]) -> Ve
     captions
 }
 
-fn grid(y: Scale, step: f64) -> Markup {
+pub(crate) fn grid(y: Scale, step: f64) -> Markup {
     let lines = ((y.to - y.from) / step).round() as usize;
     let values = (0..=lines).map(|at| y.from + at as f64 * step);
     html! { @for value in values {
@@ -189,10 +189,11 @@ fn grid(y: Scale, step: f64) -> Markup {
     } }
 }
 
-fn months(time: Scale, from: Timestamp, until: Timestamp, end: f64) -> Markup {
+/// The time axis: lines from `top` to `end`, and words below.
+pub(crate) fn months(time: Scale, (from, until): (Timestamp, Timestamp), (top, end): (f64, f64)) -> Markup {
     html! { @for (at, label) in ticks(from, until) {
         @let x = time.place(micros(at));
-        line.grid x1=(n(x)) x2=(n(x)) y1=(TOP) y2=(n(end)) {}
+        line.grid x1=(n(x)) x2=(n(x)) y1=(n(top)) y2=(n(end)) {}
         text.tick x=(n(x)) y=(n(end + 15.0)) text-anchor="middle" { (label) }
     } }
 }
@@ -231,7 +232,7 @@ fn ticks(from: Timestamp, until: Timestamp) -> Vec<(Timestamp, String)> {
 }
 
 /// A step of 1, 2 or 5 by a power of ten that divides a range in about four, and the multiple of it that covers the range.
-fn steps(from: f64, to: f64) -> (f64, f64) {
+pub(crate) fn steps(from: f64, to: f64) -> (f64, f64) {
     let rough = ((to - from) / 4.0).max(1e-6);
     let power = 10f64.powf(rough.log10().floor());
     let step =
@@ -249,7 +250,7 @@ fn figure(value: f64, step: f64) -> String {
     }
 }
 
-fn line(points: &[(f64, f64)]) -> String {
+pub(crate) fn line(points: &[(f64, f64)]) -> String {
     let mut path = String::new();
     for (at, (x, y)) in points.iter().enumerate() {
         path.push(if at == 0 { 'M' } else { 'L' });
@@ -258,16 +259,16 @@ fn line(points: &[(f64, f64)]) -> String {
     path
 }
 
-fn n(value: f64) -> String {
+pub(crate) fn n(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
-fn day(at: Timestamp) -> String {
+pub(crate) fn day(at: Timestamp) -> String {
     at.to_string().get(..10).unwrap_or_default().to_owned()
 }
 
-fn micros(at: Timestamp) -> f64 {
+pub(crate) fn micros(at: Timestamp) -> f64 {
     at.as_micros() as f64
 }
 

@@ -71,7 +71,7 @@ fn figures(view: &HomeView) -> Markup {
 fn deployed(deployment: &DeploymentView) -> Markup {
     html! {
         section.card {
-            h2 { "Deployment " (deployment.name) @if let Some(rollout) = &deployment.rollout { span.chip.warn { "◐ " (rollout) } } }
+            h2 { "Deployment " a href={ "/console/deployments/" (deployment.name) } { (deployment.name) } @if let Some(rollout) = &deployment.rollout { span.chip.warn { "◐ " (rollout) } } }
             p.lead { (deployment.description) }
             @if deployment.traffic.is_empty() {
                 (nothing("No version answers yet. The first one that passes its gates takes over at once."))
@@ -79,13 +79,14 @@ fn deployed(deployment: &DeploymentView) -> Markup {
             @if !deployment.history.is_empty() {
                 h3 { "Who answered when" }
                 (history(&deployment.history[..deployment.history.len().min(HISTORY)]))
-                @if deployment.history.len() > HISTORY { p.muted { (deployment.history.len() - HISTORY) " earlier moves are on record." } }
+                @if deployment.history.len() > HISTORY { p.muted { (deployment.history.len() - HISTORY) " earlier moves are on " a href={ "/console/deployments/" (deployment.name) } { "the deployment's page" } "." } }
             }
+            p.links { a href={ "/console/deployments/" (deployment.name) } { "versions, guardrails, incidents, latency" } a href={ "/console/decisions?deployment=" (deployment.name) } { "its decisions" } }
         }
     }
 }
 
-fn history(periods: &[PeriodRow]) -> Markup {
+pub(crate) fn history(periods: &[PeriodRow]) -> Markup {
     let rows: Vec<Vec<Markup>> = periods
         .iter()
         .map(|period| {

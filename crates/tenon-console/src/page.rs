@@ -17,6 +17,7 @@ pub(crate) fn page(frame: &Frame, title: &str, body: &Markup) -> String {
             }
             nav aria-label="pages" {
                 a href="/" { "The loop" }
+                a href="/console/decisions" { "Decisions" }
                 a href="/console/facts" { "Facts" }
             }
             span.now { "company time " (moment(frame.now)) " UTC" }
@@ -85,5 +86,5 @@ pub(crate) fn table(caption: &str, headings: &[&str], rows: &[Vec<Markup>]) -> M
 
 /// Says in plain words that there is nothing yet, and what would change that.
 pub(crate) fn nothing(sentence: &str) -> Markup {
-    html! { p.empty { (sentence) } }
+    html! { p.empty { (prose(sentence)) } }
 }

@@ -304,6 +304,243 @@ fn receipt() -> DecisionView {
     }
 }
 
+fn figures(name: &str, spread: Spread) -> ColumnFigures {
+    ColumnFigures {
+        name: name.to_owned(),
+        kind: "int64, minutes".to_owned(),
+        nulls: 25,
+        distinct: 577,
+        least: Some("-86".to_owned()),
+        greatest: Some("1272".to_owned()),
+        mean: Some(7.2),
+        quantiles: Some([-32.0, -17.0, -5.0, 14.0, 91.0]),
+        spread,
+    }
+}
+
+fn dataset() -> DatasetView {
+    let moments = ColumnFigures {
+        quantiles: None,
+        mean: None,
+        least: Some("2013-01-01T05:00:00Z".to_owned()),
+        greatest: Some("2013-12-31T23:00:00Z".to_owned()),
+        ..figures("hour", Spread::Moments(vec![7, 0, 3], at("2013-01-01T05:00:00Z"), at("2013-12-31T23:00:00Z")))
+    };
+    let carriers = ColumnFigures {
+        quantiles: None,
+        ..figures("carrier", Spread::Top(vec![("UA".to_owned(), 600), ("<b>".to_owned(), 200), (String::new(), 50)]))
+    };
+    DatasetView {
+        frame: frame(),
+        row: full().datasets.remove(1),
+        max_quarantined: None,
+        columns: Vec::new(),
+        checks: Vec::new(),
+        quarantined: Vec::new(),
+        warned: Vec::new(),
+        commits: Vec::new(),
+        profile: Shown::Yes(ProfileView {
+            as_of: Some("q1".to_owned()),
+            version: Some(12),
+            rows: 4_000,
+            looked_at: 1_000,
+            columns: vec![
+                figures("arr_delay", Spread::Numbers(vec![900, 74, 0, 1], -86.0, 1272.0)),
+                moments,
+                carriers,
+                figures("id", Spread::Nothing("No value comes twice.")),
+            ],
+        }),
+        quarantine: Shown::Yes(QuarantineView {
+            open: 2,
+            released: 1,
+            discarded: 0,
+            rows: vec![QuarantineRow {
+                at: at("2013-04-01T00:00:00Z"),
+                source: "data/flights/4.csv, row 7".to_owned(),
+                reason: "arr_delay: 9999 is above 1500".to_owned(),
+                row: "{\"arr_delay\":9999}".to_owned(),
+                state: "released".to_owned(),
+                resolved_at: Some(at("2013-04-02T00:00:00Z")),
+            }],
+        }),
+        marks: vec![MarkRow {
+            kind: "hold",
+            name: "case-17".to_owned(),
+            version: None,
+            at: at("2013-05-01T00:00:00Z"),
+            by: "person:ana".to_owned(),
+            reason: "the court asks".to_owned(),
+            fact: 41,
+        }],
+    }
+}
+
+#[test]
+fn a_profile_says_in_words_what_it_draws() {
+    let html = crate::dataset(&dataset());
+    let page = text(&html);
+    let told = &page[page.find("What it holds").unwrap()..page.find("Contract").unwrap()];
+    assert_snapshot!(told, @"");
+    // Each chart has a name and a description of its own; a bar of one row beside one of 900 is there to be seen.
+    assert!(
+        html.contains(r#"aria-labelledby="spread-0 spread-0-in-words""#) && html.contains(r#"<title id="spread-1">"#)
+    );
+    assert!(html.contains(r#"<rect class="bar" x="180.5" y="50.5" width="59" height="1.5">"#), "{html}");
+    assert!(!html.contains("<b>"));
+}
+
+#[test]
+fn set_aside_rows_and_holds_are_on_the_page() {
+    let page = text(&crate::dataset(&dataset()));
+    for part in [
+        "2 open, 1 released, 0 discarded.",
+        "✓ released 2013-04-02 00:00 arr_delay: 9999 is above 1500",
+        "The newest 1 of 3.",
+        "hold case-17 all 2013-05-01 00:00 person:ana the court asks #41",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let mut view = dataset();
+    view.profile = Shown::No("You may not query it.".to_owned());
+    assert!(text(&crate::dataset(&view)).contains("What it holds You may not query it."));
+}
+
+fn decided(version: u32, outcome: Option<bool>) -> DecisionRow {
+    DecisionRow {
+        id: "013e9b1c-2a00-7000-8000-0000000000aa".to_owned(),
+        deployment: "late_arrival".to_owned(),
+        version: format!("late_arrival@{version}"),
+        candidate: version == 3,
+        at: at("2013-07-01T14:00:00Z"),
+        entities: vec![("tailnum".to_owned(), "N501".to_owned())],
+        probability: 0.83,
+        decision: true,
+        outcome,
+    }
+}
+
+#[test]
+fn decisions_are_paged_and_filtered_by_links() {
+    let view = DecisionsView {
+        frame: frame(),
+        deployments: vec!["late_arrival".to_owned(), "refunds".to_owned()],
+        chosen: Some("late_arrival".to_owned()),
+        hidden: vec!["hiring".to_owned()],
+        decisions: vec![decided(2, Some(true)), decided(3, Some(false)), decided(2, None)],
+        older: Some("013e9b1c-2a00-7000-8000-0000000000aa".to_owned()),
+        later_pages: true,
+    };
+    let html = crate::decisions(&view);
+    for link in [
+        "/console/decisions?deployment=late_arrival&amp;before=013e9b1c-2a00-7000-8000-0000000000aa",
+        "/console/decisions?deployment=refunds",
+        "/console/decisions/013e9b1c-2a00-7000-8000-0000000000aa",
+        "/console/models/late_arrival@3",
+    ] {
+        assert!(html.contains(&format!("href=\"{link}\"")), "{link}: {html}");
+    }
+    let page = text(&html);
+    let told = &page[page.find("Decisions of").unwrap()..page.find("Every figure").unwrap()];
+    assert_snapshot!(told, @"");
+}
+
+fn deployment_page() -> DeploymentPageView {
+    let mut deployment = full().deployments.remove(0);
+    for at in 1..deployment.history.len() {
+        deployment.history[at].until = Some(deployment.history[at - 1].from);
+    }
+    let row = |number: u32, rolled_back| DeployedRow {
+        version: version(number, Vec::new(), Some(true), number > 1),
+        first: at("2013-04-01T00:00:00Z"),
+        last: (number == 1).then(|| at("2013-06-03T00:00:00Z")),
+        most: 1.0,
+        rolled_back,
+    };
+    let hour = |hour: i64, decisions| ActivityMark {
+        at: at("2013-09-30T00:00:00Z") + Span::hours(hour),
+        decisions,
+        yes: decisions / 4,
+        p50_us: 180.0,
+        p99_us: 900.0 + decisions as f64,
+    };
+    DeploymentPageView {
+        frame: frame(),
+        deployment,
+        pod: "arrivals".to_owned(),
+        model: "late_arrival".to_owned(),
+        about_people: true,
+        threshold: 0.5,
+        steps: vec![0.1, 0.5, 1.0],
+        bake_outcomes: 500,
+        guardrails: vec!["A candidate is rolled back when its Brier score is higher.".to_owned()],
+        readings: vec![(0, vec!["Brier score 0.1500 against 0.1400".to_owned()])],
+        versions: vec![row(3, 0), row(2, 1), row(1, 0)],
+        incidents: vec![IncidentRow {
+            opened: at("2013-05-27T00:00:00Z"),
+            closed: None,
+            version: "late_arrival@1".to_owned(),
+            sentence: "`temp` has moved".to_owned(),
+            retrain: true,
+            fact: 700,
+        }],
+        activity: Shown::Yes(ActivityView {
+            from: at("2013-09-17T00:00:00Z"),
+            until: at("2013-10-01T00:00:00Z"),
+            hours: vec![hour(5, 40), hour(6, 120), hour(9, 8)],
+        }),
+        decisions: vec![decided(2, None)],
+    }
+}
+
+#[test]
+fn a_deployment_tells_its_story() {
+    let html = crate::deployment(&deployment_page());
+    let page = text(&html);
+    for part in [
+        "! decides about people",
+        "a probability of 50% or more decides yes",
+        "What the guardrails see in step 1 Brier score 0.1500 against 0.1400",
+        "10% → 50% → 100%",
+        "late_arrival@2 ● answers ✓ yes 0.752 2013-04-01 00:00 still 100% ↩ 1 time",
+        "● open temp has moved A new version was asked for. #700",
+        "168,402 made, 164,311 with a known outcome.",
+        "168 decisions in 3 hours. The busiest hour, 2013-09-30 06:00: 120 decisions, 25% of them yes; median 180 µs, 99% below 1020 µs.",
+        "from 2013-04-01 00:00 late_arrival@1 100%; from 2013-05-30 00:00 late_arrival@1 100%",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let mut empty = deployment_page();
+    empty.deployment.history.clear();
+    empty.deployment.traffic.clear();
+    empty.versions.clear();
+    empty.incidents.clear();
+    empty.activity = Shown::No("You may not see its decisions.".to_owned());
+    let page = text(&crate::deployment(&empty));
+    for part in ["No version answers yet.", "Traffic has not moved yet.", "You may not see its decisions."] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[test]
+fn every_page_needs_nothing_from_elsewhere() {
+    let decisions = DecisionsView {
+        frame: frame(),
+        deployments: Vec::new(),
+        chosen: None,
+        hidden: Vec::new(),
+        decisions: Vec::new(),
+        older: None,
+        later_pages: false,
+    };
+    let pages = [crate::dataset(&dataset()), crate::deployment(&deployment_page()), crate::decisions(&decisions)];
+    for (html, outside) in
+        pages.iter().flat_map(|html| ["<script", "style=\"", "http://", "https://"].map(|o| (html, o)))
+    {
+        assert!(!html.contains(outside), "{outside}");
+    }
+}
+
 #[test]
 fn a_receipt_reads_as_a_story() {
     let page = text(&crate::decision(&receipt()));

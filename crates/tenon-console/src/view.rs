@@ -270,6 +270,12 @@ pub struct DatasetView {
     pub warned: Vec<(String, u64)>,
     /// The batches, newest first.
     pub commits: Vec<CommitRow>,
+    /// What it holds, in figures.
+    pub profile: Shown<ProfileView>,
+    /// The rows that were set aside.
+    pub quarantine: Shown<QuarantineView>,
+    /// The tags, branches and holds that are about it.
+    pub marks: Vec<MarkRow>,
 }
 
 /// A column's promises.
@@ -356,4 +362,246 @@ pub struct FactsView {
     pub older: Option<u64>,
     /// The index from which newer facts are shown next.
     pub newer: Option<u64>,
+}
+
+/// What a dataset holds, in figures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProfileView {
+    /// As of when, as it was asked for: `12`, `q1`; none: now.
+    pub as_of: Option<String>,
+    /// The version; none for what is computed from others.
+    pub version: Option<u64>,
+    /// Its rows.
+    pub rows: u64,
+    /// The rows that the figures come from.
+    pub looked_at: u64,
+    /// Its columns, in order.
+    pub columns: Vec<ColumnFigures>,
+}
+
+/// A column in figures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnFigures {
+    /// Its name.
+    pub name: String,
+    /// Its type, with the unit.
+    pub kind: String,
+    /// Rows without a value.
+    pub nulls: u64,
+    /// About how many different values there are.
+    pub distinct: u64,
+    /// The least value, as text.
+    pub least: Option<String>,
+    /// The greatest value, as text.
+    pub greatest: Option<String>,
+    /// The mean of numbers.
+    pub mean: Option<f64>,
+    /// Where 5%, 25%, 50%, 75% and 95% of the numbers lie below.
+    pub quantiles: Option<[f64; 5]>,
+    /// How the values are spread.
+    pub spread: Spread,
+}
+
+/// How the values of a column are spread.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spread {
+    /// Counts of numbers in bars of equal width from the first value to the second.
+    Numbers(Vec<u64>, f64, f64),
+    /// The same of moments.
+    Moments(Vec<u64>, Timestamp, Timestamp),
+    /// The most frequent values and their counts.
+    Top(Vec<(String, u64)>),
+    /// There is nothing to draw, for this reason.
+    Nothing(&'static str),
+}
+
+/// Something that is shown, or why it is not.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shown<T> {
+    /// It is.
+    Yes(T),
+    /// It is not, for this reason.
+    No(String),
+}
+
+/// The rows that were set aside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuarantineView {
+    /// Rows that nobody has decided about.
+    pub open: u64,
+    /// Rows that landed after all.
+    pub released: u64,
+    /// Rows that never will.
+    pub discarded: u64,
+    /// The newest of them.
+    pub rows: Vec<QuarantineRow>,
+}
+
+/// A row that was set aside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuarantineRow {
+    /// When.
+    pub at: Timestamp,
+    /// Where it came from, and its number in its batch.
+    pub source: String,
+    /// Why.
+    pub reason: String,
+    /// The row as it came.
+    pub row: String,
+    /// `open`, `released` or `discarded`.
+    pub state: String,
+    /// When that was decided.
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// A tag, a branch or a hold of a dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MarkRow {
+    /// `tag`, `branch` or `hold`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The version that it pins or began with; none: all of them.
+    pub version: Option<u64>,
+    /// Since when.
+    pub at: Timestamp,
+    /// Who made it.
+    pub by: String,
+    /// What for.
+    pub reason: String,
+    /// The fact's index.
+    pub fact: u64,
+}
+
+/// Decisions, a page at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecisionsView {
+    /// The frame.
+    pub frame: Frame,
+    /// The deployments whose decisions the reader may see.
+    pub deployments: Vec<String>,
+    /// The one that was chosen; none: all.
+    pub chosen: Option<String>,
+    /// The deployments whose decisions the reader may not see.
+    pub hidden: Vec<String>,
+    /// The decisions, newest first.
+    pub decisions: Vec<DecisionRow>,
+    /// The id before which older ones are shown next.
+    pub older: Option<String>,
+    /// Whether this is not the first page.
+    pub later_pages: bool,
+}
+
+/// A decision in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecisionRow {
+    /// Its id.
+    pub id: String,
+    /// Who was asked.
+    pub deployment: String,
+    /// Who answered.
+    pub version: String,
+    /// Whether that was a candidate.
+    pub candidate: bool,
+    /// The moment that it is about.
+    pub at: Timestamp,
+    /// Who it was about: column and value.
+    pub entities: Vec<(String, String)>,
+    /// The predicted probability of yes.
+    pub probability: f64,
+    /// What was decided.
+    pub decision: bool,
+    /// What became of it.
+    pub outcome: Option<bool>,
+}
+
+/// A deployment's own page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeploymentPageView {
+    /// The frame.
+    pub frame: Frame,
+    /// The deployment as on the home page, with all of its history.
+    pub deployment: DeploymentView,
+    /// Its owner.
+    pub pod: String,
+    /// The model whose versions answer.
+    pub model: String,
+    /// Whether it decides about people.
+    pub about_people: bool,
+    /// A probability at or above it decides yes.
+    pub threshold: f64,
+    /// The candidate's shares, step by step.
+    pub steps: Vec<f64>,
+    /// How many outcomes a step needs.
+    pub bake_outcomes: u64,
+    /// What rolls a candidate back, in words.
+    pub guardrails: Vec<String>,
+    /// What the guardrails of the running rollout see: step and sentences.
+    pub readings: Vec<(usize, Vec<String>)>,
+    /// The versions that ever got traffic, newest first.
+    pub versions: Vec<DeployedRow>,
+    /// The incidents, newest first.
+    pub incidents: Vec<IncidentRow>,
+    /// Decisions over time.
+    pub activity: Shown<ActivityView>,
+    /// The newest decisions.
+    pub decisions: Vec<DecisionRow>,
+}
+
+/// A version that got traffic of a deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeployedRow {
+    /// The version as in lists; none where nothing is on record of it.
+    pub version: VersionRow,
+    /// When it first got traffic.
+    pub first: Timestamp,
+    /// Until when it got traffic; none: it still does.
+    pub last: Option<Timestamp>,
+    /// The largest share that it had, between 0 and 1.
+    pub most: f64,
+    /// How often it was taken out.
+    pub rolled_back: usize,
+}
+
+/// Something that people handle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncidentRow {
+    /// When it was seen.
+    pub opened: Timestamp,
+    /// When another version took over; none: it is open.
+    pub closed: Option<Timestamp>,
+    /// The version that was in charge.
+    pub version: String,
+    /// In words.
+    pub sentence: String,
+    /// Whether a new version was asked for.
+    pub retrain: bool,
+    /// The fact's index.
+    pub fact: u64,
+}
+
+/// Decisions over time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityView {
+    /// From when on.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+    /// The hours in which there were any, oldest first.
+    pub hours: Vec<ActivityMark>,
+}
+
+/// The decisions of an hour.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityMark {
+    /// Its begin.
+    pub at: Timestamp,
+    /// How many.
+    pub decisions: u64,
+    /// How many decided yes.
+    pub yes: u64,
+    /// The median latency, in microseconds.
+    pub p50_us: f64,
+    /// The latency that 99% stay below, in microseconds.
+    pub p99_us: f64,
 }

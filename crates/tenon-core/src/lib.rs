@@ -18,7 +18,7 @@ pub mod time;
 pub mod words;
 
 pub use clock::Clock;
-pub use digest::Digest;
+pub use digest::{Digest, DigestBuilder};
 pub use fact::{Fact, NewFact, Payload};
 pub use name::{
     BranchName, DatasetName, DeploymentName, FeatureViewName, HoldName, ModelName, MonitorName, PodName, TagName,

@@ -119,8 +119,8 @@ pub enum FeatureError {
         /// Why.
         source: Box<redb::Error>,
     },
-    /// The lake did not answer.
-    #[error("the lake did not answer")]
+    /// What the lake says.
+    #[error(transparent)]
     Lake(#[from] LakeError),
     /// Arrow could not do what was asked.
     #[error("the rows could not be put together")]

@@ -5,6 +5,7 @@
 //! question for one entity now ([`FeatureStore::online`]). Both run the same kernel, [`tenon_query::point_in_time`], on
 //! the same rows in the same order, so that their values are equal bit by bit.
 
+mod changes;
 mod check;
 mod definition;
 mod error;

@@ -95,6 +95,10 @@ impl FeatureStore {
         training::frame(&self.inner.lake, &specs, model, known_by, tables).await
     }
 
+    pub(crate) fn lake(&self) -> &Lake {
+        &self.inner.lake
+    }
+
     /// Computes a recorded training set again, from exactly its tables.
     ///
     /// # Errors

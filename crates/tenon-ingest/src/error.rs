@@ -24,6 +24,20 @@ pub enum IngestError {
         "`{0}` is not a pattern of files: `*` may stand in the last part of the path only, as in data/flights/*.parquet"
     )]
     Pattern(String),
+    /// An address of an object store that says nothing.
+    #[error("{0}")]
+    Address(String),
+    /// An object store that does not answer, or not as it should.
+    #[error("the object store of `{address}` does not do what it should: {what}")]
+    Store {
+        /// What was asked for.
+        address: String,
+        /// What it says.
+        what: String,
+    },
+    /// An object that was written again and again while it was read.
+    #[error("`{0}` changed while it was read, each time anew: nothing of it has landed, and it is taken once it rests")]
+    Changed(String),
     /// A file or folder that cannot be read.
     #[error("`{path}` cannot be read")]
     Io {
@@ -73,6 +87,14 @@ pub enum IngestError {
         /// Where it was looked for.
         brokers: String,
         /// What it says.
+        what: String,
+    },
+    /// A cluster that does not believe who we are, or whom we do not believe.
+    #[error("the Kafka cluster `{brokers}` and we do not come together: {what} (see `security` of the source)")]
+    KafkaRefused {
+        /// Where it was looked for.
+        brokers: String,
+        /// What the client library says.
         what: String,
     },
     /// A schema registry that does not answer.

@@ -30,7 +30,7 @@ pub fn matching(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, IngestError>
 }
 
 /// Whether a name has the parts between the stars, in their order, the first at its start and the last at its end.
-fn is_match(pattern: &str, name: &str) -> bool {
+pub(crate) fn is_match(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
     let parts: Vec<&str> = parts.collect();

@@ -1,7 +1,6 @@
 //! The façade: files and pushes into the lake.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +13,8 @@ use tenon_core::{BranchName, DatasetName, Digest, Principal};
 use tenon_lake::{BatchSource, Checked, Checker, Lake, WriteOutcome, rows_digest};
 use tokio::sync::mpsc;
 
-use crate::{Buffer, IngestError, files, formats, rows_from_json};
+use crate::shelf::{Found, Shelf};
+use crate::{Buffer, IngestError, formats, rows_from_json};
 
 /// Pieces of a file that wait to be checked.
 const PIECES_AHEAD: usize = 2;
@@ -33,6 +33,8 @@ pub trait Feed: Send + Sync {
     async fn committed(&self, dataset: &str, version: u64) -> Result<(), FeedError>;
     /// The rows that were fed ahead will not land.
     async fn discard_ahead(&self, dataset: &str) -> Result<(), FeedError>;
+    /// Rows of the dataset changed or went, so that what was fed of it is to be read again.
+    async fn changed(&self, dataset: &str) -> Result<(), FeedError>;
 }
 
 /// Taking rows in. Cheap to clone.
@@ -99,43 +101,45 @@ impl Ingest {
     /// the others from it.
     ///
     /// # Errors
-    /// [`IngestError`] when there is no such dataset, or its folder cannot be read.
+    /// [`IngestError`] when there is no such dataset, or its folder or bucket cannot be read.
     pub async fn files(
         &self,
         by: &Principal,
         dataset: &DatasetName,
         root: &Path,
     ) -> Result<Vec<FileOutcome>, IngestError> {
-        let spec = self.spec(dataset)?;
-        let pattern = spec.source.files.as_deref().ok_or_else(|| IngestError::NoFiles(dataset.to_string()))?;
+        let shelf = Shelf::open(dataset, &self.spec(dataset)?.source, root)?;
         let mut outcomes = Vec::new();
-        for path in files::matching(root, pattern)? {
-            let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-            let outcome = self.file(by, dataset, &path, &name).await;
-            outcomes.push(FileOutcome { path: name, outcome });
+        for found in shelf.list().await? {
+            let outcome = self.file(by, dataset, &shelf, &found).await;
+            outcomes.push(FileOutcome { path: found.name, outcome });
         }
         Ok(outcomes)
     }
 
-    /// Takes one file, exactly once by its bytes; `name` is what the record calls it.
-    ///
-    /// # Errors
-    /// [`IngestError`] when it cannot be read at all, or the lake cannot take it; nothing has landed then.
-    pub async fn file(
+    /// Takes one file, exactly once by its bytes.
+    pub(crate) async fn file(
         &self,
         by: &Principal,
         dataset: &DatasetName,
-        path: &Path,
-        name: &str,
+        shelf: &Shelf,
+        found: &Found,
     ) -> Result<WriteOutcome, IngestError> {
         let spec = self.spec(dataset)?;
-        let (file, digest) = open(path.to_owned(), name).await?;
+        let name = found.name.as_str();
+        if let Some(digest) = shelf.digest(found) {
+            let source = BatchSource { name: name.to_owned(), digest };
+            if let Some(sealed) = self.sealed(dataset, &source)? {
+                return Ok(WriteOutcome::Already(sealed));
+            }
+        }
+        let (file, digest) = shelf.fetch(found).await?;
         let source = BatchSource { name: name.to_owned(), digest };
         if let Some(sealed) = self.sealed(dataset, &source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
         let mut checker = self.checker(dataset)?;
-        let outcome = match self.check_file(&mut checker, &spec.contract, path, file, name).await? {
+        let outcome = match self.check_file(&mut checker, &spec.contract, file, name).await? {
             Ok(checked) => self.commit(by, dataset, &source, checked).await?,
             Err(sentence) => self.lake.refuse_batch(by, dataset, &source, sentence).await?,
         };
@@ -182,12 +186,11 @@ impl Ingest {
         &self,
         checker: &mut Checker,
         contract: &Contract,
-        path: &Path,
         file: File,
         name: &str,
     ) -> Result<Result<Vec<Checked>, String>, IngestError> {
         let (pieces, mut arriving) = mpsc::channel(PIECES_AHEAD);
-        let (path, contract) = (path.to_owned(), contract.clone());
+        let (path, contract) = (PathBuf::from(name), contract.clone());
         let reading = tokio::task::spawn_blocking(move || {
             formats::read(&path, file, &contract, |piece| pieces.blocking_send(piece).is_ok())
         });
@@ -207,7 +210,10 @@ impl Ingest {
     /// Tells the one who wants accepted rows at once of those that have landed.
     pub(crate) async fn hand_on(&self, dataset: &DatasetName, outcome: &WriteOutcome) -> Result<(), IngestError> {
         if let (Some(feed), WriteOutcome::Committed { fact, accepted }) = (&self.feed, outcome) {
-            let fed = feed.feed(dataset.as_str(), accepted, fact.version).await;
+            let fed = match fact.changes.is_some_and(|changes| changes.removed() > 0) {
+                true => feed.changed(dataset.as_str()).await,
+                false => feed.feed(dataset.as_str(), accepted, fact.version).await,
+            };
             fed.map_err(|source| IngestError::Feed { dataset: dataset.to_string(), source })?;
         }
         Ok(())
@@ -221,16 +227,4 @@ impl Ingest {
             .ok_or_else(|| IngestError::no_dataset(dataset.as_str(), specs.datasets.keys().map(DatasetName::as_str)))?;
         Ok(resource.spec.clone())
     }
-}
-
-/// Opens a file and digests its bytes; what is read from it later is that file, whatever takes its name meanwhile.
-async fn open(path: PathBuf, name: &str) -> Result<(File, Digest), IngestError> {
-    let read = move || {
-        let mut file = File::open(path)?;
-        let mut digest = Digest::builder();
-        io::copy(&mut io::BufReader::with_capacity(1 << 20, &mut file), &mut digest)?;
-        Ok::<_, io::Error>((file, digest.finish()))
-    };
-    let opened = tokio::task::spawn_blocking(read).await.map_err(|_| IngestError::Interrupted(name.to_owned()))?;
-    opened.map_err(|source| IngestError::Io { path: name.to_owned(), source })
 }

@@ -3,11 +3,15 @@
 //! A value of the wrong kind is no error here: its column is handed on as text, so that the contract sets that one row
 //! aside with the value in its reason, and not the whole batch.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 use tenon_core::spec::{Column, ColumnType, Contract};
 
@@ -30,11 +34,45 @@ pub(crate) fn rows_from_lines<'a>(
 ) -> Result<RecordBatch, IngestError> {
     let mut rows: Vec<Map<String, Value>> = Vec::new();
     for (at, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let row = serde_json::from_str(line);
+        let row = serde_json::from_str(line).map(|Row(row)| row);
         rows.push(row.map_err(|error| IngestError::Json { line: first + at, what: error.to_string() })?);
     }
     rows_from_objects(contract, &rows, Vec::new(), false)
         .map_err(|error| IngestError::Json { line: first, what: error.to_string() })
+}
+
+/// A JSON object whose fields have names of their own. Of two fields with one name, which other readers take the last of
+/// or the first, nobody could tell which was meant.
+#[derive(Debug)]
+pub(crate) struct Row(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Row;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Row, A::Error> {
+        let mut row = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            match row.entry(name) {
+                Entry::Vacant(field) => field.insert(fields.next_value()?),
+                Entry::Occupied(field) => {
+                    return Err(serde::de::Error::custom(format!("field `{}` is there twice", field.key())));
+                }
+            };
+        }
+        Ok(Row(row))
+    }
 }
 
 /// Rows of a dataset from JSON objects, with columns that their source knows of them beside. Where `each_alone`, rows
@@ -140,5 +178,10 @@ mod tests {
     fn the_line_that_is_no_object_is_named() {
         let error = rows_from_json(&contract(), "{\"id\":\"a\"}\n[1]").unwrap_err();
         assert!(error.to_string().starts_with("line 2 is not a JSON object"), "{error}");
+        let error = rows_from_json(&contract(), "{\"id\":\"a\",\"n\":1,\"id\":\"b\"}").unwrap_err();
+        assert!(
+            error.to_string().contains("line 1") && error.to_string().contains("field `id` is there twice"),
+            "{error}"
+        );
     }
 }

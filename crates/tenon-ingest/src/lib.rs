@@ -1,7 +1,8 @@
 //! Sources, and delivery into the lake exactly once.
 //!
 //! A file is taken once by the digest of its bytes, whatever its name; a push once by its idempotency key, or else by
-//! the digest of its rows. Files are Parquet, CSV with a header, or NDJSON, by ending; they are read piece by piece.
+//! the digest of its rows. Files are Parquet, Arrow IPC, CSV with a header, or NDJSON, by ending; they lie in a folder or
+//! in an object store, and are read piece by piece.
 //! Accepted rows are handed to a [`Feed`] (the feature store) as soon as they are known to keep the contract.
 
 mod buffer;
@@ -11,7 +12,9 @@ mod formats;
 mod ingest;
 mod json;
 mod kafka;
+mod objects;
 mod secret;
+mod shelf;
 mod typed;
 mod watch;
 

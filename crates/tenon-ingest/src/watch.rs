@@ -1,49 +1,44 @@
-//! Folders that are watched: files are taken as they come, each once by its bytes.
+//! Folders and buckets that are watched: files are taken as they come, each once by its bytes.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::Duration;
 
-use tenon_core::{DatasetName, Principal};
+use tenon_core::spec::Source;
+use tenon_core::{DatasetName, Principal, Span};
 use tokio_util::sync::CancellationToken;
 
-use crate::{FileOutcome, Ingest, IngestError, files};
+use crate::shelf::{Found, Look, Shelf};
+use crate::{FileOutcome, Ingest, IngestError};
 
-/// What is known of a file without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Look {
-    bytes: u64,
-    changed: Option<SystemTime>,
-}
+/// How often a bucket is listed where its dataset declares no latency.
+const LIST_EVERY: Duration = Duration::from_secs(10);
 
-/// What was seen of the files of a folder. A file is taken when it looks the same twice: until then somebody writes it.
+/// What was seen of the files of a shelf. A file is taken when it is whole, or looks the same twice: until then somebody
+/// writes it.
 #[derive(Debug, Default)]
-struct Folder {
-    seen: HashMap<PathBuf, (Look, bool)>,
+struct Seen {
+    files: HashMap<String, (Look, bool)>,
 }
 
-impl Folder {
-    /// The files among those that are there now that are whole and not taken yet, as they look.
-    fn ready(&mut self, there: Vec<(PathBuf, Look)>) -> Vec<(PathBuf, Look)> {
+impl Seen {
+    /// The files among those that are there now that are whole and not taken yet.
+    fn ready(&mut self, there: Vec<Found>) -> Vec<Found> {
         let mut ready = Vec::new();
-        let before = std::mem::take(&mut self.seen);
-        for (path, look) in there {
-            let taken = match before.get(&path) {
-                Some((same, taken)) if *same == look => {
-                    if !taken {
-                        ready.push((path.clone(), look));
-                    }
-                    *taken
-                }
-                _ => false,
-            };
-            self.seen.insert(path, (look, taken));
+        let before = std::mem::take(&mut self.files);
+        for found in there {
+            let same = before.get(&found.name).filter(|(look, _)| *look == found.look);
+            let taken = same.is_some_and(|(_, taken)| *taken);
+            self.files.insert(found.name.clone(), (found.look.clone(), taken));
+            if !taken && (same.is_some() || found.look.is_whole) {
+                ready.push(found);
+            }
         }
         ready
     }
 
-    fn taken(&mut self, path: &Path) {
-        if let Some((_, taken)) = self.seen.get_mut(path) {
+    fn taken(&mut self, name: &str) {
+        if let Some((_, taken)) = self.files.get_mut(name) {
             *taken = true;
         }
     }
@@ -51,7 +46,8 @@ impl Folder {
 
 impl Ingest {
     /// Looks at a dataset's files every `every`, and takes those that have come until it is told to stop; `told` hears of
-    /// each. What cannot be read is said in the log and tried again.
+    /// each. What cannot be read is said in the log and tried again. A bucket is listed less often: every half of the
+    /// dataset's latency.
     pub async fn follow_files(
         &self,
         by: &Principal,
@@ -61,66 +57,91 @@ impl Ingest {
         stop: &CancellationToken,
         mut told: impl FnMut(&FileOutcome) + Send,
     ) {
-        let (mut folder, mut trouble) = (Folder::default(), String::new());
+        let (mut seen, mut trouble, mut place) = (Seen::default(), String::new(), Place::default());
         loop {
-            match self.look(dataset, root) {
-                Ok(there) => {
+            let mut wait = every;
+            match self.look(dataset, root, &mut place).await {
+                Ok((shelf, there)) => {
                     trouble.clear();
-                    for (path, _) in folder.ready(there) {
+                    if matches!(shelf, Shelf::Bucket(_)) {
+                        wait = self.spec(dataset).map_or(LIST_EVERY, |spec| list_every(spec.latency));
+                    }
+                    for found in seen.ready(there) {
                         if stop.is_cancelled() {
                             return;
                         }
-                        let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-                        let outcome = self.file(by, dataset, &path, &name).await;
+                        let outcome = self.file(by, dataset, shelf, &found).await;
                         // What went wrong on our side is tried again at the next look.
                         if outcome.is_ok() {
-                            folder.taken(&path);
+                            seen.taken(&found.name);
                         }
-                        told(&FileOutcome { path: name, outcome });
+                        told(&FileOutcome { path: found.name, outcome });
                     }
                 }
                 Err(error) => {
                     let why = tenon_core::words::chain(&error);
                     if why != trouble {
-                        tracing::warn!(%dataset, "its files cannot be looked at: {why}; tried again in {every:?}");
+                        tracing::warn!(%dataset, "its files cannot be looked at: {why}; tried again in {wait:?}");
                     }
                     trouble = why;
                 }
             }
-            if stop.run_until_cancelled(tokio::time::sleep(every)).await.is_none() {
+            if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
                 return;
             }
         }
     }
 
-    fn look(&self, dataset: &DatasetName, root: &Path) -> Result<Vec<(PathBuf, Look)>, IngestError> {
-        let spec = self.spec(dataset)?;
-        let pattern = spec.source.files.as_deref().ok_or_else(|| IngestError::NoFiles(dataset.to_string()))?;
-        let look = |path: PathBuf| {
-            // A file that is gone meanwhile is none.
-            let metadata = path.metadata().ok()?;
-            Some((path, Look { bytes: metadata.len(), changed: metadata.modified().ok() }))
-        };
-        Ok(files::matching(root, pattern)?.into_iter().filter_map(look).collect())
+    async fn look<'a>(
+        &self,
+        dataset: &DatasetName,
+        root: &Path,
+        place: &'a mut Place,
+    ) -> Result<(&'a Shelf, Vec<Found>), IngestError> {
+        let shelf = place.shelf(dataset, &self.spec(dataset)?.source, root)?;
+        let there = shelf.list().await?;
+        Ok((shelf, there))
     }
+}
+
+/// The shelf that is watched. It is opened anew when its declaration changes.
+#[derive(Default)]
+struct Place {
+    opened: Option<(Source, Shelf)>,
+}
+
+impl Place {
+    fn shelf(&mut self, dataset: &DatasetName, source: &Source, root: &Path) -> Result<&Shelf, IngestError> {
+        let opened = match self.opened.take() {
+            Some((declared, shelf)) if declared == *source => (declared, shelf),
+            _ => (source.clone(), Shelf::open(dataset, source, root)?),
+        };
+        Ok(&self.opened.insert(opened).1)
+    }
+}
+
+/// How often a bucket is listed: each listing is a request that costs.
+fn list_every(latency: Option<Span>) -> Duration {
+    let half = latency.map(|latency| Duration::from_micros(latency.as_micros().unsigned_abs()) / 2);
+    half.map_or(LIST_EVERY, |half| half.max(Duration::from_millis(100)))
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn look(bytes: u64) -> Look {
-        Look { bytes, changed: None }
+    fn found(bytes: u64, is_whole: bool) -> Found {
+        Found::for_tests("a.csv", Look { bytes, changed: None, etag: None, is_whole })
     }
 
     #[test]
     fn a_file_is_ready_when_it_looks_the_same_twice_and_until_it_is_taken() {
-        let mut folder = Folder::default();
-        let path = PathBuf::from("a.csv");
+        let mut seen = Seen::default();
         let mut ready = |bytes: u64, taken: bool| {
-            let ready = folder.ready(vec![(path.clone(), look(bytes))]).len();
+            let ready = seen.ready(vec![found(bytes, false)]).len();
             if taken {
-                folder.taken(&path);
+                seen.taken("a.csv");
             }
             ready
         };
@@ -131,5 +152,21 @@ mod tests {
         assert_eq!(ready(2, false), 0, "it was taken");
         assert_eq!(ready(3, false), 0, "it changed");
         assert_eq!(ready(3, true), 1, "it is another file now");
+    }
+
+    #[test]
+    fn an_object_is_ready_at_once() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.ready(vec![found(1, true)]).len(), 1);
+        seen.taken("a.csv");
+        assert_eq!(seen.ready(vec![found(1, true)]).len(), 0);
+        assert_eq!(seen.ready(vec![found(2, true)]).len(), 1, "it is another one now");
+    }
+
+    #[test]
+    fn a_bucket_is_listed_twice_within_the_latency() {
+        let every = |latency: &str| list_every(Some(latency.parse().unwrap()));
+        assert_eq!((every("4s"), every("1ms")), (Duration::from_secs(2), Duration::from_millis(100)));
+        assert_eq!(list_every(None), LIST_EVERY);
     }
 }

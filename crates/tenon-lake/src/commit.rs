@@ -85,6 +85,7 @@ impl Lake {
     ) -> Result<WriteOutcome, LakeError> {
         let dataset = place.dataset;
         let resource = self.table_spec(dataset)?;
+        self.only_appended_to(dataset)?;
         if let Some(sealed) = self.sealed_operation(place.operation(source))? {
             return Ok(WriteOutcome::Already(sealed));
         }
@@ -108,6 +109,7 @@ impl Lake {
         checked: Vec<Checked>,
         stretches: Vec<Stretch>,
     ) -> Result<WriteOutcome, LakeError> {
+        self.only_appended_to(dataset)?;
         if let Some(sealed) = self.sealed_batch(dataset, source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
@@ -236,6 +238,7 @@ impl Lake {
             raw_version: None,
             verdicts,
             stretches,
+            changes: None,
         };
         let seal = |fact| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: place.sealing(fact) };
         // Where no row was accepted and nothing has moved, an existing table gets no commit, and the quarantine's is the
@@ -545,13 +548,13 @@ impl Lake {
     }
 }
 
-fn sum(checked: &[Checked]) -> Tally {
+pub(crate) fn sum(checked: &[Checked]) -> Tally {
     let mut tally = Tally::default();
     checked.iter().for_each(|piece| tally.add(&piece.tally));
     tally
 }
 
-fn positions(stretches: &[Stretch]) -> Vec<(String, u64)> {
+pub(crate) fn positions(stretches: &[Stretch]) -> Vec<(String, u64)> {
     stretches.iter().map(|stretch| (stretch.source.clone(), stretch.next)).collect()
 }
 

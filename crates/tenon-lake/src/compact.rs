@@ -169,7 +169,7 @@ fn groups(files: Vec<Small>, target_bytes: u64) -> Vec<Vec<Small>> {
 }
 
 /// Rows in the table's schema of today: a column that came later has no values in them.
-fn aligned(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+pub(crate) fn aligned(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
     let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
         Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
         Some(column) => arrow::compute::cast(column, field.data_type()),

@@ -1,15 +1,17 @@
-//! Conservation: of every batch, rows in = accepted + quarantined + duplicates + dropped; the stretches of a source follow
-//! each other without gap or overlap; and what the facts say is what the tables hold.
+//! Conservation: of every batch, rows in = accepted + quarantined + duplicates + dropped, and of a batch of changes what
+//! brought no row as well; the stretches of a source follow each other without gap or overlap; and what the facts say is what
+//! the tables hold. A table that follows changes has no key twice.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use serde::Serialize;
-use tenon_core::fact::{DatasetCommitted, Payload};
+use tenon_core::fact::{DatasetCommitted, Payload, RowChanges};
 use tenon_core::{AsOf, DatasetName, Digest};
 
 use crate::log::Entry;
+use crate::sql::columns;
 use crate::{Lake, LakeError, quarantine_of, raw_of};
 
 /// Facts that are read at a time.
@@ -39,6 +41,9 @@ pub struct Sums {
     pub duplicates: u64,
     /// Rows that a declaration leaves out.
     pub dropped: u64,
+    /// What changes did, where the dataset follows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<RowChanges>,
     /// How far each ordered source is.
     pub positions: BTreeMap<String, u64>,
 }
@@ -62,8 +67,38 @@ struct Walk {
     found: Conservation,
     /// Batches that were seen, by dataset and digest.
     batches: HashSet<(DatasetName, Digest)>,
-    /// What the logs of tables say, by table and version.
-    logs: HashMap<String, Vec<Option<Entry>>>,
+    /// What the logs of tables say, by table.
+    logs: HashMap<String, TableLog>,
+}
+
+/// What a table's log says.
+#[derive(Default)]
+struct TableLog {
+    /// By version; none where the log no longer goes back so far.
+    entries: Vec<Option<Logged>>,
+    /// The files that the newest of these versions has, with their rows where they are known.
+    files: HashMap<String, Option<u64>>,
+}
+
+struct Logged {
+    entry: Entry,
+    /// Rows of the files that it removed; none where one is not known.
+    removed: Option<u64>,
+}
+
+impl TableLog {
+    fn push(&mut self, entry: Option<Entry>) {
+        let Some(entry) = entry else { return self.entries.push(None) };
+        let removed: Option<u64> = entry.removed.iter().map(|path| self.files.remove(path).flatten()).sum();
+        self.files.extend(entry.added.iter().cloned().zip(entry.added_rows.iter().copied()));
+        self.entries.push(Some(Logged { entry, removed }));
+    }
+
+    /// The rows of the newest version; none where they cannot be told.
+    fn rows(&self) -> Option<u64> {
+        let whole = self.entries.iter().all(Option::is_some);
+        if whole { self.files.values().copied().sum() } else { None }
+    }
 }
 
 impl Lake {
@@ -94,6 +129,11 @@ impl Lake {
                     return Ok(walk.found);
                 }
             }
+            if let Some(problem) = self.key_twice(&dataset).await? {
+                let stretch = format!("table {dataset}");
+                walk.found.gap = Some(Gap { dataset, fact: None, stretch, problem });
+                return Ok(walk.found);
+            }
         }
         Ok(walk.found)
     }
@@ -109,16 +149,26 @@ impl Lake {
         }
         // A batch without accepted rows names the version that stood, unless it moved a source.
         let made = (fact.accepted > 0 || !fact.stretches.is_empty()).then_some(fact.version);
+        let written_again = fact.changes.map_or(0, |changes| changes.rewritten);
         for (table, version, rows) in [
-            (fact.dataset.to_string(), made, fact.accepted),
+            (fact.dataset.to_string(), made, fact.accepted + written_again),
             (quarantine_of(fact.dataset.as_str()), fact.quarantine_version, fact.quarantined),
         ] {
             let Some(version) = version else { continue };
-            let Some(entry) = self.logged(walk, &table, version).await? else { continue };
+            let Some(Logged { entry, removed }) = self.logged(walk, &table, version).await? else { continue };
             if entry.rows.is_some_and(|held| held != rows) {
                 let held = entry.rows.unwrap_or(0);
                 let problem =
                     format!("version {version} of table `{table}` added {held} rows, and the fact says {rows}");
+                return Ok(Some((fact.source.clone(), problem)));
+            }
+            let gone = fact.changes.filter(|_| table == fact.dataset.as_str());
+            let gone = gone.map(|changes| changes.removed() + changes.rewritten);
+            if let (Some(gone), Some(removed)) = (gone, removed)
+                && gone != *removed
+            {
+                let problem =
+                    format!("version {version} of table `{table}` took {removed} rows out, and the fact says {gone}");
                 return Ok(Some((fact.source.clone(), problem)));
             }
             let moved = fact.stretches.iter().find(|stretch| {
@@ -135,48 +185,72 @@ impl Lake {
     /// Rows of a table that no fact accounts for, or that are gone.
     async fn unaccounted(&self, walk: &mut Walk, table: &str) -> Result<Option<String>, LakeError> {
         let Some(newest) = self.sealed_version(table)? else { return Ok(None) };
-        let sealed: HashSet<u64> = self.history(table)?.into_iter().map(|commit| commit.version).collect();
+        let history = self.history(table)?;
+        let sealed: HashSet<u64> = history.iter().map(|commit| commit.version).collect();
+        let batches: HashSet<u64> = history.iter().filter(|commit| commit.batch).map(|commit| commit.version).collect();
         self.logged(walk, table, newest).await?;
-        let log = walk.logs.get(table).map_or(&[][..], Vec::as_slice);
-        // Rows of a batch that was undone are removed again, and what another part of the program rewrote has its own
-        // record: what a table holds is then not the sum of what was added.
-        let removes = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| !entry.removed.is_empty());
-        let last_removal = log.iter().rposition(removes);
-        let mut sum = Some(0);
-        for (version, entry) in log.iter().enumerate() {
-            let added = entry.as_ref().filter(|entry| entry.removed.is_empty()).and_then(|entry| entry.rows);
-            let rows = added.unwrap_or(0);
+        let Some(log) = walk.logs.get(table) else { return Ok(None) };
+        // Rows of a batch that was undone are removed again. A batch of changes undoes none.
+        let removes = |(version, logged): (usize, &Option<Logged>)| {
+            let removes = logged.as_ref().is_some_and(|logged| !logged.entry.removed.is_empty());
+            removes && !batches.contains(&(version as u64))
+        };
+        let versions = log.entries.iter().enumerate();
+        let last_removal = versions.clone().rfind(|logged| removes(*logged)).map(|(version, _)| version);
+        for (version, logged) in versions {
+            let added = logged.as_ref().filter(|logged| logged.entry.removed.is_empty());
+            let rows = added.and_then(|logged| logged.entry.rows).unwrap_or(0);
             let is_undone = last_removal.is_some_and(|removal| removal > version);
-            if sum.is_some() && rows > 0 && !sealed.contains(&(version as u64)) && !is_undone {
+            if rows > 0 && !sealed.contains(&(version as u64)) && !is_undone {
                 return Ok(Some(format!("version {version} added {rows} rows that no fact accounts for")));
             }
-            sum = sum.zip(added).map(|(sum, rows)| sum + rows);
         }
+        let sum = log.rows().filter(|_| log.entries.len() as u64 == newest + 1);
         let Some(sum) = sum else { return Ok(None) };
         let counted = self.query(&format!("SELECT count(*) FROM \"{table}\""), AsOf::Latest).await?;
         let held = counted.first().map_or(0, |rows| rows.column(0).as_primitive::<Int64Type>().value(0));
         Ok((u64::try_from(held).ok() != Some(sum))
-            .then(|| format!("the table holds {held} rows, and {sum} were added to it")))
+            .then(|| format!("the table holds {held} rows, and its log says that there are {sum}")))
+    }
+
+    /// What is wrong with a table that follows changes, and holds more than one row of a key.
+    async fn key_twice(&self, dataset: &DatasetName) -> Result<Option<String>, LakeError> {
+        let Ok(spec) = self.table_spec(dataset).map(|resource| resource.spec) else { return Ok(None) };
+        if !spec.follows_changes() || self.sealed_version(dataset.as_str())?.is_none() {
+            return Ok(None);
+        }
+        let key = columns(&spec.contract.key);
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT {key} FROM \"{dataset}\" GROUP BY {key} HAVING count(*) > 1) AS twice"
+        );
+        let counted = self.query(&sql, AsOf::Latest).await?;
+        let twice = counted.first().map_or(0, |rows| rows.column(0).as_primitive::<Int64Type>().value(0));
+        Ok((twice > 0).then(|| format!("the table holds {twice} keys more than once")))
     }
 
     /// What a table's log says of a version; none where the log no longer goes back so far.
-    async fn logged<'a>(&self, walk: &'a mut Walk, table: &str, version: u64) -> Result<Option<&'a Entry>, LakeError> {
+    async fn logged<'a>(&self, walk: &'a mut Walk, table: &str, version: u64) -> Result<Option<&'a Logged>, LakeError> {
         let log = walk.logs.entry(table.to_owned()).or_default();
         let handle = self.table(table).await?;
-        for next in log.len() as u64..=version {
+        for next in log.entries.len() as u64..=version {
             let entry = handle.store().entry(next).await?;
             log.push(entry.map(|bytes| Entry::parse(&bytes)));
         }
-        Ok(usize::try_from(version).ok().and_then(|version| log.get(version)).and_then(Option::as_ref))
+        Ok(usize::try_from(version).ok().and_then(|version| log.entries.get(version)).and_then(Option::as_ref))
     }
 }
 
 impl Walk {
     /// Adds a batch to the sums; says what is wrong with it by itself, or after those before it.
     fn add(&mut self, fact: &DatasetCommitted) -> Option<(String, String)> {
-        let out = fact.accepted + fact.quarantined + fact.duplicates + fact.dropped;
+        let without_row = fact.changes.map_or(0, |changes| changes.without_row());
+        let out = fact.accepted + fact.quarantined + fact.duplicates + fact.dropped + without_row;
         if out != fact.rows_in {
             let problem = format!("{} rows came in, and {out} went somewhere", fact.rows_in);
+            return Some((fact.source.clone(), problem));
+        }
+        if let Some(changes) = fact.changes.filter(|changes| changes.updated > fact.accepted) {
+            let problem = format!("{} rows landed, and {} took another's place", fact.accepted, changes.updated);
             return Some((fact.source.clone(), problem));
         }
         if !self.batches.insert((fact.dataset.clone(), fact.source_digest)) {
@@ -210,6 +284,9 @@ impl Walk {
         sums.quarantined += fact.quarantined;
         sums.duplicates += fact.duplicates;
         sums.dropped += fact.dropped;
+        if let Some(changes) = fact.changes {
+            sums.changes.get_or_insert_default().add(changes);
+        }
         None
     }
 }
@@ -251,6 +328,7 @@ mod tests {
             raw_version: None,
             verdicts: Vec::new(),
             stretches: stretches.iter().map(stretch).collect(),
+            changes: None,
         }
     }
 
@@ -265,6 +343,18 @@ mod tests {
         // A place may be empty, such as where a transaction ended.
         let two = fact("two", [3, 3, 0, 0, 0], &[("p0", 6, 10, 3)]);
         assert_eq!(told(&[one, two]), None);
+    }
+
+    #[test]
+    fn changes_that_brought_no_row_are_counted() {
+        let changes = RowChanges { updated: 3, deleted: 2, absent: 1, superseded: 4, rewritten: 100, repeated: 0 };
+        let fact = |rows_in, accepted| DatasetCommitted {
+            changes: Some(changes),
+            ..fact("c", [rows_in, accepted, 1, 0, 0], &[])
+        };
+        assert_eq!(told(&[fact(12, 4)]), None);
+        assert_eq!(told(&[fact(13, 4)]).as_deref(), Some("c: 13 rows came in, and 12 went somewhere"));
+        assert_eq!(told(&[fact(10, 2)]).as_deref(), Some("c: 2 rows landed, and 3 took another's place"));
     }
 
     #[test]

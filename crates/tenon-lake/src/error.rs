@@ -84,7 +84,7 @@ pub enum LakeError {
     },
     /// Another batch landed while this one was held against the table.
     #[error(
-        "another batch landed in `{0}` while the unique values of this one were looked up: nothing of it has landed; give it again"
+        "another batch landed in `{0}` while this one was held against what is there: nothing of it has landed; give it again"
     )]
     Raced(String),
     /// Something that a dataset's quarantine or its kept rows do not allow.

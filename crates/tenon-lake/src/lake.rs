@@ -77,6 +77,10 @@ pub(crate) struct Inner {
     pub versions: tokio::sync::Mutex<()>,
     /// What has landed, for datasets whose next batch is held against it.
     pub landed: Mutex<HashMap<DatasetName, Arc<tokio::sync::Mutex<Landed>>>>,
+    /// Compiled contracts of datasets that follow changes.
+    pub change_rules: Mutex<HashMap<DatasetName, Arc<crate::changes::ChangeRules>>>,
+    /// Profiles for pages, each computed once.
+    pub profiles: Mutex<crate::sample::Profiles>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }
@@ -165,6 +169,8 @@ impl Lake {
                 rows_queries: Mutex::default(),
                 versions: tokio::sync::Mutex::default(),
                 landed: Mutex::default(),
+                change_rules: Mutex::default(),
+                profiles: Mutex::default(),
                 #[cfg(test)]
                 stop_after: Mutex::default(),
             }),

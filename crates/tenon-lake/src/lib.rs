@@ -16,12 +16,18 @@
 //! A replay and a release change rows that are there. The data files of both tables are written first; then the table's
 //! commit decides. It carries the fact, and what is still to be done to the quarantine, so that a crash after it is settled
 //! by doing that, and one before it leaves nothing but files that no log names.
+//!
+//! # When rows change
+//! A dataset that follows the changes of another database's rows holds one row a key. Its batches are committed like any
+//! other, with one difference: files that hold rows which change or go are written again without them, and the table's one
+//! commit puts the new files in the place of the old ones.
 
 #[cfg(test)]
 extern crate self as tenon_lake;
 
 mod added;
 mod branch;
+mod changes;
 mod clean;
 mod commit;
 mod compact;
@@ -55,6 +61,8 @@ mod records;
 mod replay;
 mod resolve;
 mod restore;
+mod sample;
+mod set_aside;
 mod sql;
 mod store;
 mod suggest;
@@ -66,6 +74,7 @@ mod vacuum;
 mod verdicts;
 
 pub use branch::BranchTable;
+pub use changes::Changes;
 pub use conservation::{Conservation, Gap, Sums};
 pub use contract::{Checked, SetAside, contract_schema, quarantine_schema};
 pub use diff::{Sample, TableDiff};
@@ -79,6 +88,7 @@ pub use projection::{TableCommit, TableState, projection};
 pub use raw::raw_of;
 pub use records::{BranchRecord, HoldRecord, TagRecord};
 pub use resolve::{Released, Selection};
+pub use set_aside::{QuarantineSums, QuarantinedRow, Resolution};
 pub use suggest::suggest;
 pub use trial::Trial;
 pub use vacuum::{Kept, TableVacuum, VacuumPlan};

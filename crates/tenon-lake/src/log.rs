@@ -153,6 +153,8 @@ pub(crate) struct Entry {
     pub note: Option<Note>,
     /// The files that it added.
     pub added: Vec<String>,
+    /// The rows of each of them, as its statistics say.
+    pub added_rows: Vec<Option<u64>>,
     /// The files that it removed.
     pub removed: Vec<String>,
     /// Whether it only puts the same rows into other files.
@@ -177,12 +179,13 @@ impl Entry {
                         entry.note = note.and_then(|note| serde_json::from_str(note).ok());
                     }
                     "add" => {
-                        entry.added.extend(action.get("path").and_then(Value::as_str).map(str::to_owned));
+                        let rows = action.get("stats").and_then(Value::as_str).and_then(rows_of);
+                        if let Some(path) = action.get("path").and_then(Value::as_str) {
+                            entry.added.push(path.to_owned());
+                            entry.added_rows.push(rows);
+                        }
                         entry.rearranges |= action.get("dataChange") == Some(&Value::Bool(false));
-                        entry.rows = entry
-                            .rows
-                            .zip(action.get("stats").and_then(Value::as_str).and_then(rows_of))
-                            .map(|(sum, rows)| sum + rows);
+                        entry.rows = entry.rows.zip(rows).map(|(sum, rows)| sum + rows);
                     }
                     "remove" => entry.removed.extend(action.get("path").and_then(Value::as_str).map(str::to_owned)),
                     "txn" => {

@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, SchemaRef};
 use arrow::util::display::array_value_to_string;
+use datafusion::prelude::SessionContext;
 use serde::Serialize;
 use tenon_core::AsOf;
 
@@ -31,6 +32,8 @@ pub struct Profile {
     pub rows: u64,
     /// Its columns, in order.
     pub columns: Vec<ColumnProfile>,
+    /// The rows that the columns' figures were computed from; fewer than `rows` where a sample had to do.
+    pub looked_at: u64,
 }
 
 /// A column, in figures.
@@ -64,7 +67,8 @@ impl Lake {
     /// # Errors
     /// As [`Lake::query`].
     pub async fn profile(&self, table: &str, as_of: AsOf) -> Result<Profile, LakeError> {
-        let schema = self.schema(table).await?;
+        let (session, sql) = self.session_of(table, as_of.clone()).await?;
+        let schema = tenon_query::schema(&session, &sql).await?;
         let from = format!("\"{}\"", table.replace('"', "\"\""));
         let version = match self.version(table, as_of.clone()).await {
             Ok(version) => version,
@@ -72,8 +76,7 @@ impl Lake {
             Err(LakeError::NoVersion { .. } | LakeError::NotTagged { .. } | LakeError::Query(_)) => None,
             Err(error) => return Err(error),
         };
-        let ask = async |sql: String| self.query(&sql, as_of.clone()).await;
-        profile(table, version, &schema, &from, ask).await
+        profile(table, version, &schema, &from, &session).await
     }
 
     /// Rows that are in no table, in figures.
@@ -84,20 +87,19 @@ impl Lake {
         let (schema, session) = (rows.schema(), self.session());
         let table = tenon_query::memory_table(rows.schema(), vec![rows])?;
         session.register_table("__rows", table).map_err(tenon_query::QueryError::from)?;
-        let ask = async |sql: String| Ok(tenon_query::run(&session, &sql).await?);
-        profile(name, None, &schema, "\"__rows\"", ask).await
+        profile(name, None, &schema, "\"__rows\"", &session).await
     }
 }
 
-async fn profile(
+pub(crate) async fn profile(
     table: &str,
     version: Option<u64>,
     schema: &SchemaRef,
     from: &str,
-    ask: impl AsyncFn(String) -> Result<Vec<RecordBatch>, LakeError>,
+    session: &SessionContext,
 ) -> Result<Profile, LakeError> {
     let mut columns = Vec::with_capacity(schema.fields().len());
-    let counted = ask(format!("SELECT count(*) FROM {from}")).await?;
+    let counted = tenon_query::run(session, &format!("SELECT count(*) FROM {from}")).await?;
     let rows = counted.first().map_or(0, |rows| whole(rows.column(0), 0));
     for field in schema.fields().iter().filter(|field| !field.data_type().is_nested()) {
         let column = format!("\"{}\"", field.name().replace('"', "\"\""));
@@ -122,7 +124,9 @@ async fn profile(
                 QUANTILES.map(|share| format!("approx_percentile_cont({share}) WITHIN GROUP (ORDER BY {number})")),
             );
         }
-        let told = ask(format!("SELECT {} FROM {from}", wanted.join(", "))).await?;
+        // A name each: of a column that is a number already, two of them are the same expression.
+        let wanted: Vec<String> = wanted.iter().enumerate().map(|(at, what)| format!("{what} AS c{at}")).collect();
+        let told = tenon_query::run(session, &format!("SELECT {} FROM {from}", wanted.join(", "))).await?;
         let Some(told) = told.first().filter(|told| told.num_rows() > 0) else { continue };
         let text = |at: usize| {
             let column = told.column(at);
@@ -147,20 +151,20 @@ async fn profile(
             let quantiles: Vec<f64> = (7..12).filter_map(real).collect();
             this.quantiles = quantiles.try_into().ok().filter(|_| is_number);
             if let (Some(low), Some(high)) = (real(5), real(6)) {
-                this.histogram = histogram(&ask, from, number, low, high).await?;
+                this.histogram = histogram(session, from, number, low, high).await?;
             }
         }
         if distinct <= MOST_FOR_TOP {
-            this.top = top(&ask, from, &column).await?;
+            this.top = top(session, from, &column).await?;
         }
         columns.push(this);
     }
-    Ok(Profile { table: table.to_owned(), version, rows, columns })
+    Ok(Profile { table: table.to_owned(), version, rows, columns, looked_at: rows })
 }
 
 /// Counts in bars of equal width.
 async fn histogram(
-    ask: &impl AsyncFn(String) -> Result<Vec<RecordBatch>, LakeError>,
+    session: &SessionContext,
     from: &str,
     number: &str,
     low: f64,
@@ -175,7 +179,7 @@ async fn histogram(
         "SELECT {bar} AS bar, count(*) AS n FROM {from} WHERE {number} BETWEEN ({low:e}) AND ({high:e}) GROUP BY 1"
     );
     let mut bars = vec![0; BARS as usize];
-    for rows in ask(sql).await? {
+    for rows in tenon_query::run(session, &sql).await? {
         for row in 0..rows.num_rows() {
             if let Some(bar) = bars.get_mut(usize::try_from(whole(rows.column(0), row)).unwrap_or(usize::MAX)) {
                 *bar += whole(rows.column(1), row);
@@ -186,16 +190,12 @@ async fn histogram(
 }
 
 /// The most frequent values.
-async fn top(
-    ask: &impl AsyncFn(String) -> Result<Vec<RecordBatch>, LakeError>,
-    from: &str,
-    column: &str,
-) -> Result<Vec<(String, u64)>, LakeError> {
+async fn top(session: &SessionContext, from: &str, column: &str) -> Result<Vec<(String, u64)>, LakeError> {
     let sql = format!(
         "SELECT {column}, count(*) AS n FROM {from} WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT {TOP}"
     );
     let mut top = Vec::new();
-    for rows in ask(sql).await? {
+    for rows in tenon_query::run(session, &sql).await? {
         for row in 0..rows.num_rows() {
             top.push((array_value_to_string(rows.column(0), row).unwrap_or_default(), whole(rows.column(1), row)));
         }
@@ -203,7 +203,7 @@ async fn top(
     Ok(top)
 }
 
-fn whole(column: &ArrayRef, row: usize) -> u64 {
+pub(crate) fn whole(column: &ArrayRef, row: usize) -> u64 {
     let column = cast(column, &DataType::Int64).ok();
     let value = column.as_ref().and_then(|column| {
         let column = column.as_primitive_opt::<Int64Type>()?;

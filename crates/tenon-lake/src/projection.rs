@@ -41,7 +41,7 @@ pub struct TableCommit {
     /// Whether it is a batch of rows that came in.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub batch: bool,
-    /// Rows that it removed: a restore, a merge of one, or a replay.
+    /// Rows that it removed: a restore, a merge of one, a replay, or changes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub removed: u64,
     /// Rows of earlier batches that a replay took out of the quarantine.
@@ -211,7 +211,11 @@ fn batch(
         ..commit(named(table), version, rows)
     };
     let (table, quarantine) = (sealed.dataset.to_string(), quarantine_of(sealed.dataset.as_str()));
-    let table = TableCommit { quarantined: sealed.quarantined, ..made(table, sealed.version, sealed.accepted) };
+    let table = TableCommit {
+        quarantined: sealed.quarantined,
+        removed: sealed.changes.map_or(0, |changes| changes.removed()),
+        ..made(table, sealed.version, sealed.accepted)
+    };
     let quarantine = sealed.quarantine_version.map(|version| made(quarantine, version, sealed.quarantined));
     let raw = sealed.raw_version.map(|version| made(raw_of(sealed.dataset.as_str()), version, sealed.rows_in));
     std::iter::once(table).chain(quarantine).chain(raw).collect()

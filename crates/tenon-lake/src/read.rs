@@ -238,6 +238,17 @@ impl Lake {
         written
     }
 
+    /// A session that knows a table, or what a view is made of, as of a state; and the query for all of its rows.
+    pub(crate) async fn session_of(&self, table: &str, as_of: AsOf) -> Result<(SessionContext, String), LakeError> {
+        let (sql, reads) = self.reads(&all_of(table))?;
+        Ok((self.session_at(&reads, None, as_of).await?, sql))
+    }
+
+    /// The views that a table is made of, with their SQL; none for one that holds rows.
+    pub(crate) fn views_of(&self, table: &str) -> Result<Vec<(String, String)>, LakeError> {
+        Ok(self.reads(&all_of(table))?.1.views)
+    }
+
     /// A query without what it says of states, and what it reads, with views opened up.
     fn reads(&self, sql: &str) -> Result<(String, Reads), LakeError> {
         let mut reads = Reads::default();

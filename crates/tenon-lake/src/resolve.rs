@@ -91,8 +91,8 @@ impl Lake {
     /// lands those that keep it. The others stay as they were.
     ///
     /// # Errors
-    /// [`LakeError::Query`] when the condition or a repair is wrong; [`LakeError::Raced`] when the dataset changed
-    /// meanwhile. Nothing has been released then.
+    /// [`LakeError::Query`] when the condition or a repair is wrong; [`LakeError::NotPossible`] for a dataset that follows
+    /// changes; [`LakeError::Raced`] when the dataset changed meanwhile. Nothing has been released then.
     pub async fn release(
         &self,
         by: &Principal,
@@ -101,6 +101,7 @@ impl Lake {
         reason: &str,
     ) -> Result<Released, LakeError> {
         let resource = self.table_spec(dataset)?;
+        self.only_appended_to(dataset)?;
         let rules = self.rules(dataset)?;
         let (versions, _) = self.settled_head(&Place::of(dataset)).await?;
         let table = self.table(dataset.as_str()).await?;

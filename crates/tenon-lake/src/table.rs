@@ -78,6 +78,8 @@ pub(crate) enum Purpose {
     Restore,
     /// The same rows, in other files.
     Compact,
+    /// Rows take the place of those with the same key, or go.
+    Changes,
 }
 
 impl Table {
@@ -129,6 +131,7 @@ impl Table {
             Purpose::Rows => "DELETE",
             Purpose::Restore => "RESTORE",
             Purpose::Compact => "OPTIMIZE",
+            Purpose::Changes => "MERGE",
         };
         loop {
             let version = head.version.map_or(0, |version| version + 1);
@@ -164,6 +167,11 @@ impl Table {
                 return Err(LakeError::ChangedElsewhere { table: self.name.clone(), version });
             }
             head.version = Some(version);
+            // Rows that came meanwhile may have the keys that this commit was to change.
+            if change.purpose == Purpose::Changes {
+                head.positions.clear();
+                return Err(LakeError::Raced(self.name.clone()));
+            }
             // Whoever reads the same source into this table has been here: what was built on the old position is void.
             if let Some((source, _)) = change.positions.iter().find(|(source, _)| entry.positions.contains_key(source))
             {

@@ -10,6 +10,7 @@ mod card;
 mod error;
 mod evaluation;
 mod gates;
+mod learnt;
 mod models;
 mod projection;
 mod random;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tenon_core::fact::{DriftDetected, RunStarted};
 use tenon_core::id::OperationId;
-use tenon_core::spec::{Autonomy, ResourceKind};
+use tenon_core::spec::ResourceKind;
 use tenon_core::{Payload, Principal};
 use tenon_ledger::{StoredFact, Subscriber};
 use tenon_policy::{Action, Guard, Request, Target};
@@ -15,8 +15,8 @@ use crate::{ModelError, TrainRequest, projection};
 /// How often a training for one incident is started before people must look.
 const ATTEMPTS: u32 = 3;
 
-/// Trains a new version when drift asks for one, where the model's pod lets retraining start by itself and the policies
-/// permit it. One incident gives one version, however often it is told.
+/// Trains a new version when drift asks for one, where the policies permit it: they know whether the model's pod lets
+/// retraining start by itself. One incident gives one version, however often it is told.
 pub struct RetrainOnDrift {
     models: Models,
     guard: Guard,
@@ -34,8 +34,7 @@ impl RetrainOnDrift {
         let (models, inner) = (&self.models, &self.models.inner);
         let specs = inner.catalog.specs();
         let pod = &resource(&specs, &drift.model)?.pod;
-        let automatic = specs.pods.get(pod).is_some_and(|pod| pod.autonomy == Autonomy::Automatic);
-        if !drift.retrain || !automatic {
+        if !drift.retrain {
             tracing::info!(incident = %drift.incident, model = %drift.model, "drift is left to people");
             return Ok(());
         }

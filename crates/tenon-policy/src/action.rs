@@ -56,11 +56,29 @@ pub enum Action {
     TokenRevoke,
     /// Invite a member of a pod to get a first token.
     TokenInvite,
+    /// Give a version of a dataset a name that keeps it, or take the name away.
+    DatasetTag,
+    /// Make an earlier version of a dataset the newest again.
+    DatasetRestore,
+    /// Run the rows that a dataset keeps as they came through its contract again, in the place of what stands.
+    DatasetReplay,
+    /// Write small files of a dataset again as large ones; the rows stay the same.
+    DatasetCompact,
+    /// Remove files that nothing needs any more, or show which.
+    DatasetVacuum,
+    /// Place a legal hold on a dataset, or release it.
+    DatasetHold,
+    /// Take what happened on a branch into a dataset.
+    BranchMerge,
+    /// Repair quarantined rows and land them.
+    QuarantineRelease,
+    /// Mark quarantined rows as never to land.
+    QuarantineDiscard,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 34] = [
         Self::CompanyRead,
         Self::CompanyApply,
         Self::SpecPlan,
@@ -86,6 +104,15 @@ impl Action {
         Self::TokenCreate,
         Self::TokenRevoke,
         Self::TokenInvite,
+        Self::DatasetTag,
+        Self::DatasetRestore,
+        Self::DatasetReplay,
+        Self::DatasetCompact,
+        Self::DatasetVacuum,
+        Self::DatasetHold,
+        Self::BranchMerge,
+        Self::QuarantineRelease,
+        Self::QuarantineDiscard,
     ];
 
     /// Its name in policies and facts: `model.train`.
@@ -116,6 +143,15 @@ impl Action {
             Self::TokenCreate => "token.create",
             Self::TokenRevoke => "token.revoke",
             Self::TokenInvite => "token.invite",
+            Self::DatasetTag => "dataset.tag",
+            Self::DatasetRestore => "dataset.restore",
+            Self::DatasetReplay => "dataset.replay",
+            Self::DatasetCompact => "dataset.compact",
+            Self::DatasetVacuum => "dataset.vacuum",
+            Self::DatasetHold => "dataset.hold",
+            Self::BranchMerge => "branch.merge",
+            Self::QuarantineRelease => "quarantine.release",
+            Self::QuarantineDiscard => "quarantine.discard",
         }
     }
 
@@ -147,6 +183,34 @@ impl Action {
             Self::TokenCreate => "create",
             Self::TokenRevoke => "revoke",
             Self::TokenInvite => "invite members of",
+            Self::DatasetTag => "tag versions of",
+            Self::DatasetRestore => "restore an earlier version of",
+            Self::DatasetReplay => "replay",
+            Self::DatasetCompact => "compact",
+            Self::DatasetVacuum => "vacuum",
+            Self::DatasetHold => "place or release a hold on",
+            Self::BranchMerge => "merge a branch into",
+            Self::QuarantineRelease => "release quarantined rows of",
+            Self::QuarantineDiscard => "discard quarantined rows of",
+        }
+    }
+}
+
+impl Action {
+    /// The action of which this one was a part before it had a name of its own. What policies say of that one they say of
+    /// this one too: whoever may write to a dataset may restore it unless a policy forbids that, and whoever may not, may not.
+    pub const fn part_of(self) -> Option<Self> {
+        match self {
+            Self::DatasetTag
+            | Self::DatasetRestore
+            | Self::DatasetReplay
+            | Self::DatasetCompact
+            | Self::DatasetVacuum
+            | Self::DatasetHold
+            | Self::BranchMerge
+            | Self::QuarantineRelease
+            | Self::QuarantineDiscard => Some(Self::DatasetWrite),
+            _ => None,
         }
     }
 }

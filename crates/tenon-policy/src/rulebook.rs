@@ -1,7 +1,7 @@
 //! Answers questions: policies and company in, a permit or a refusal in plain words out. No I/O, no clock.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cedar_policy::{
@@ -119,33 +119,38 @@ impl Rulebook {
                 extra.push(make.principal(principal)?);
             }
         }
-        let question = Question::new(
-            names.principal(&request.principal),
-            names.action(request.action),
-            target,
-            self.context(request)?,
-            Some(schema),
-        );
-        let question = match question {
-            Ok(question) => question,
-            Err(RequestValidationError::InvalidPrincipalType(_)) => {
-                return Ok(refused(request, Vec::new(), "that is for people alone"));
+        // What was said of the action that this one is a part of was said of this one.
+        let mut questions = Vec::new();
+        for action in [Some(request.action), request.action.part_of()].into_iter().flatten() {
+            let question = Question::new(
+                names.principal(&request.principal),
+                names.action(action),
+                target.clone(),
+                self.context(request)?,
+                Some(schema),
+            );
+            match question {
+                Ok(question) => questions.push(question),
+                Err(RequestValidationError::InvalidPrincipalType(_)) => {
+                    return Ok(refused(request, Vec::new(), "that is for people alone"));
+                }
+                Err(RequestValidationError::InvalidResourceType(_)) => {
+                    let why = format!("`{}` is nothing that is done to it", request.action);
+                    return Ok(refused(request, Vec::new(), &why));
+                }
+                Err(error) => return Err(PolicyError::engine("question", error)),
             }
-            Err(RequestValidationError::InvalidResourceType(_)) => {
-                let why = format!("`{}` is nothing that is done to it", request.action);
-                return Ok(refused(request, Vec::new(), &why));
-            }
-            Err(error) => return Err(PolicyError::engine("question", error)),
-        };
+        }
         let entities = if extra.is_empty() {
             Cow::Borrowed(&self.entities)
         } else {
             let widened = self.entities.clone().upsert_entities(extra, Some(schema));
             Cow::Owned(widened.map_err(|error| PolicyError::engine("question's entities", error))?)
         };
-        let response = self.authorizer.is_authorized(&question, &self.policies.set, &entities);
+        let answer = |question: &Question| self.authorizer.is_authorized(question, &self.policies.set, &entities);
+        let responses: Vec<Response> = questions.iter().map(answer).collect();
         let pod = applied.or(declared).and_then(|of| of.pod.as_ref());
-        Ok(self.tell(request, pod, &response))
+        Ok(self.tell(request, pod, &responses))
     }
 
     /// The part of the context that the schema gives to the action.
@@ -169,28 +174,33 @@ impl Rulebook {
         Context::from_pairs(pairs).map_err(|error| PolicyError::engine("question's context", error))
     }
 
-    fn tell(&self, request: &Request, pod: Option<&PodName>, response: &Response) -> Authorization {
+    /// One forbid refuses, one permit is enough; of several responses as of one.
+    fn tell(&self, request: &Request, pod: Option<&PodName>, responses: &[Response]) -> Authorization {
         // Cedar skips a policy that fails; one that would have forbidden must not be skipped.
-        let mut failed = response.diagnostics().errors().map(ToString::to_string);
+        let mut failed = responses.iter().flat_map(|response| response.diagnostics().errors());
         if let Some(error) = failed.next() {
             return refused(request, Vec::new(), &format!("a policy could not be evaluated: {error}"));
         }
-        let mut policies: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
-        policies.sort();
+        let that_decided = |decision: Decision| -> Vec<String> {
+            let decided = responses.iter().filter(|response| response.decision() == decision);
+            let ids: BTreeSet<String> =
+                decided.flat_map(|response| response.diagnostics().reason().map(ToString::to_string)).collect();
+            ids.into_iter().collect()
+        };
         let say = |id: &String| format!("{} (policy `{id}`)", self.policies.says(id));
-        let said = policies.iter().map(say).collect::<Vec<_>>().join("; ");
-        match response.decision() {
-            Decision::Allow => {
-                let Request { principal, action, target, .. } = request;
-                let sentence = format!("{principal} may {} {target}: {said}", action.phrase());
-                Authorization { allowed: true, policies, sentence }
-            }
-            Decision::Deny if policies.is_empty() => {
-                let why = format!("no policy permits it; {}", self.whose(&request.principal, pod));
-                refused(request, policies, &why)
-            }
-            Decision::Deny => refused(request, policies, &said),
+        let said = |policies: &[String]| policies.iter().map(say).collect::<Vec<_>>().join("; ");
+        let (forbid, permit) = (that_decided(Decision::Deny), that_decided(Decision::Allow));
+        if !forbid.is_empty() {
+            let said = said(&forbid);
+            return refused(request, forbid, &said);
         }
+        if permit.is_empty() {
+            let why = format!("no policy permits it; {}", self.whose(&request.principal, pod));
+            return refused(request, permit, &why);
+        }
+        let Request { principal, action, target, .. } = request;
+        let sentence = format!("{principal} may {} {target}: {}", action.phrase(), said(&permit));
+        Authorization { allowed: true, policies: permit, sentence }
     }
 
     /// Who owns it and where the principal belongs: what mostly explains why no policy permits something.

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod infer;
 mod journal;
+mod listing;
 mod log;
 mod outcomes;
 mod projection;
@@ -27,6 +28,7 @@ pub use decision::{
 pub use engine::{FindRuntime, find_runtime};
 pub use error::{InferError, ReceiptFault, ServeError};
 pub use infer::{InferRequest, InferResponse, ModelMetadata, TensorMetadata, datatype};
+pub use listing::{Activity, ListedDecision};
 pub use log::Flushed;
 pub use projection::{Champion, DeploymentState, RunningRollout, TrafficMove, TrafficPeriod, projection};
 pub use receipt::{DecisionProof, Receipt};

@@ -153,7 +153,7 @@ impl DecisionProof {
 
 /// The millisecond that a decision's id carries, which file statistics are compared with; none for what is no id of a
 /// decision.
-fn decided_at(id: DecisionId) -> Option<Timestamp> {
+pub(crate) fn decided_at(id: DecisionId) -> Option<Timestamp> {
     const YEAR_9999_MILLIS: i64 = 253_402_300_799_000;
     let millis = i64::try_from(id.uuid().as_u128() >> 80).ok()?;
     let is_ours = id.uuid().get_version_num() == 7 && millis < YEAR_9999_MILLIS;

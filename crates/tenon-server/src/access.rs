@@ -73,7 +73,7 @@ fn inference(specs: &SpecSet, caller: &Principal, model: &ResourceRef) -> Reques
 }
 
 /// Whoever may look at the company hears that there is no such thing; others only that they may not.
-fn must_exist(house: &House, caller: &Caller, resource: &ResourceRef) -> Result<(), Problem> {
+pub(crate) fn must_exist(house: &House, caller: &Caller, resource: &ResourceRef) -> Result<(), Problem> {
     let specs = house.catalog.specs();
     if Declared::of(&specs, resource).is_some() {
         return Ok(());

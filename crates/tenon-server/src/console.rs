@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::Value;
 use tenon_console::view::{
-    BudgetRow, ColumnRow, CommitRow, DatasetRow, DatasetView, DecisionView, DeploymentView, DriftMark, FactsView,
-    Frame, GateView, HomeView, LedgerView, Mark, ModelView, MonitorView, Part, PeriodRow, QualityMark, VersionRow,
+    BudgetRow, ColumnRow, DatasetRow, DecisionView, DeploymentView, DriftMark, FactsView, Frame, GateView, HomeView,
+    LedgerView, Mark, ModelView, MonitorView, Part, PeriodRow, QualityMark, VersionRow,
 };
 use tenon_core::fact::{DatasetCommitted, Payload, Reason, TrafficReason, TrafficShare};
-use tenon_core::spec::{Column, DatasetSpec, Resource, Severity, SpecSet};
-use tenon_core::{DatasetName, ModelVersionRef, MonitorName};
+use tenon_core::spec::{Column, DatasetSpec, DeploymentSpec, Resource, Severity, SpecSet};
+use tenon_core::{DatasetName, DeploymentName, ModelVersionRef, MonitorName};
 use tenon_models::VersionRecord;
 use tenon_policy::{Action, Request, Target};
 use tenon_serve::{TrafficPeriod, decisions_table, outcomes_table};
@@ -88,7 +88,7 @@ pub(crate) async fn home(
     Ok(page.await?)
 }
 
-fn frame(house: &House) -> Frame {
+pub(crate) fn frame(house: &House) -> Frame {
     Frame { company: house.catalog.specs().company.name.clone(), now: house.clock.now() }
 }
 
@@ -100,7 +100,11 @@ fn ledger(house: &House) -> Result<LedgerView, Problem> {
     Ok(LedgerView { origin, size: size.parse().unwrap_or(0), root, key: house.ledger.verifier_key() })
 }
 
-fn dataset_row(house: &House, name: &DatasetName, dataset: &Resource<DatasetSpec>) -> Result<DatasetRow, Problem> {
+pub(crate) fn dataset_row(
+    house: &House,
+    name: &DatasetName,
+    dataset: &Resource<DatasetSpec>,
+) -> Result<DatasetRow, Problem> {
     let state = house.lake.state(name.as_str())?;
     let newest = state.as_ref().map(|state| &state.newest);
     Ok(DatasetRow {
@@ -126,7 +130,7 @@ fn versions(house: &House, specs: &SpecSet) -> Result<Vec<VersionRow>, Problem> 
 }
 
 /// The versions that get traffic now.
-fn answering(house: &House, specs: &SpecSet) -> Result<Vec<ModelVersionRef>, Problem> {
+pub(crate) fn answering(house: &House, specs: &SpecSet) -> Result<Vec<ModelVersionRef>, Problem> {
     let mut versions = Vec::new();
     for name in specs.deployments.keys() {
         versions.extend(house.serving.state(name)?.traffic.into_iter().map(|part| part.version));
@@ -134,7 +138,7 @@ fn answering(house: &House, specs: &SpecSet) -> Result<Vec<ModelVersionRef>, Pro
     Ok(versions)
 }
 
-fn version_row(record: &VersionRecord, answering: &[ModelVersionRef]) -> VersionRow {
+pub(crate) fn version_row(record: &VersionRecord, answering: &[ModelVersionRef]) -> VersionRow {
     let gate = |gate: &tenon_core::fact::GateDecided| GateView {
         gate: gate.gate.clone(),
         verdict: gate.verdict,
@@ -156,33 +160,38 @@ fn parts(traffic: &[TrafficShare]) -> Vec<Part> {
 }
 
 fn deployments(house: &House, specs: &SpecSet) -> Result<Vec<DeploymentView>, Problem> {
-    let mut views = Vec::new();
-    for (name, deployment) in &specs.deployments {
-        let state = house.serving.state(name)?;
-        let rollout = state.rollout.as_ref().map(|rollout| match rollout.step {
-            Some(step) => format!("{} is on step {} of {}", rollout.candidate, step + 1, rollout.steps.len()),
-            None => format!("{} is about to take its first step", rollout.candidate),
-        });
-        let rows = |table: String| Ok::<_, Problem>(house.lake.state(&table)?.map_or(0, |state| state.rows));
-        let period = |period: &TrafficPeriod| PeriodRow {
-            from: period.from,
-            until: period.until,
-            traffic: parts(&period.traffic),
-            reason: period.reason,
-            sentence: period.sentence.clone(),
-            fact: period.fact,
-        };
-        views.push(DeploymentView {
-            name: name.to_string(),
-            description: deployment.spec.description.clone(),
-            traffic: parts(&state.traffic),
-            rollout,
-            decisions: rows(decisions_table(name))?,
-            outcomes: rows(outcomes_table(name))?,
-            history: house.serving.history(name)?.iter().rev().map(period).collect(),
-        });
-    }
-    Ok(views)
+    specs.deployments.iter().map(|(name, deployment)| deployment_view(house, name, deployment)).collect()
+}
+
+/// A deployment with all of its history.
+pub(crate) fn deployment_view(
+    house: &House,
+    name: &DeploymentName,
+    deployment: &Resource<DeploymentSpec>,
+) -> Result<DeploymentView, Problem> {
+    let state = house.serving.state(name)?;
+    let rollout = state.rollout.as_ref().map(|rollout| match rollout.step {
+        Some(step) => format!("{} is on step {} of {}", rollout.candidate, step + 1, rollout.steps.len()),
+        None => format!("{} is about to take its first step", rollout.candidate),
+    });
+    let rows = |table: String| Ok::<_, Problem>(house.lake.state(&table)?.map_or(0, |state| state.rows));
+    let period = |period: &TrafficPeriod| PeriodRow {
+        from: period.from,
+        until: period.until,
+        traffic: parts(&period.traffic),
+        reason: period.reason,
+        sentence: period.sentence.clone(),
+        fact: period.fact,
+    };
+    Ok(DeploymentView {
+        name: name.to_string(),
+        description: deployment.spec.description.clone(),
+        traffic: parts(&state.traffic),
+        rollout,
+        decisions: rows(decisions_table(name))?,
+        outcomes: rows(outcomes_table(name))?,
+        history: house.serving.history(name)?.iter().rev().map(period).collect(),
+    })
 }
 
 fn monitors(house: &House, specs: &SpecSet) -> Result<Vec<MonitorView>, Problem> {
@@ -294,69 +303,10 @@ pub(crate) async fn model(State(house): State<Arc<House>>, Path(version): Path<S
     Ok(page.await?)
 }
 
-/// `GET /console/datasets/{dataset}`.
-pub(crate) async fn dataset(State(house): State<Arc<House>>, Path(name): Path<DatasetName>) -> Result<Page, Trouble> {
-    let page = aside(move || {
-        let specs = house.catalog.specs();
-        let found = specs.datasets.get(&name);
-        let dataset = found.ok_or_else(|| Problem::not_found(format!("there is no dataset `{name}`")))?;
-        let contract = &dataset.spec.contract;
-        let commits = house.lake.history(name.as_str())?;
-        let (quarantined, warned) = reasons(&house, &name)?;
-        let marks = marks(&house, &name)?;
-        let view = DatasetView {
-            frame: frame(&house),
-            row: dataset_row(&house, &name, dataset)?,
-            max_quarantined: contract
-                .max_quarantined
-                .map(|share| format!("A batch with more than {share} bad rows is refused whole.")),
-            columns: contract.columns.iter().map(|(name, column)| column_row(name, column)).collect(),
-            checks: contract
-                .checks
-                .iter()
-                .map(|check| (check.name.clone(), check.sql.clone(), otherwise(check.severity).to_owned()))
-                .collect(),
-            quarantined,
-            warned,
-            commits: commits
-                .into_iter()
-                .rev()
-                .take(PAGE)
-                .map(|commit| CommitRow {
-                    version: commit.version,
-                    at: commit.at,
-                    rows: commit.rows,
-                    quarantined: commit.quarantined,
-                    source: commit.source.unwrap_or_default(),
-                    fact: commit.fact,
-                    removed: commit.removed,
-                    marks: marks.iter().filter(|mark| mark.0 == commit.version).map(|mark| mark.1.clone()).collect(),
-                })
-                .collect(),
-        };
-        Ok(Page(tenon_console::dataset(&view)))
-    });
-    Ok(page.await?)
-}
-
-/// What points at versions of a dataset.
-fn marks(house: &House, dataset: &DatasetName) -> Result<Vec<(u64, String)>, Problem> {
-    let mut marks = Vec::new();
-    for tag in house.lake.tags()? {
-        let pins = tag.tag.tables.iter().filter(|pin| pin.dataset == *dataset);
-        marks.extend(pins.map(|pin| (pin.version, format!("tag {}", tag.tag.tag))));
-    }
-    for branch in house.lake.branches()? {
-        let begun = branch.branch.tables.iter().filter(|begun| begun.dataset == *dataset);
-        marks.extend(begun.map(|begun| (begun.version, format!("branch {} began here", branch.branch.branch))));
-    }
-    Ok(marks)
-}
-
-type Counted = Vec<(String, u64)>;
+pub(crate) type Counted = Vec<(String, u64)>;
 
 /// Why rows of the newest batches were set aside, and what they were remarked on for.
-fn reasons(house: &House, dataset: &DatasetName) -> Result<(Counted, Counted), Problem> {
+pub(crate) fn reasons(house: &House, dataset: &DatasetName) -> Result<(Counted, Counted), Problem> {
     let (mut aside, mut remarked) = (BTreeMap::new(), BTreeMap::new());
     let add = |sums: &mut BTreeMap<String, u64>, reasons: Vec<Reason>| {
         reasons.into_iter().for_each(|reason| *sums.entry(reason.rule).or_default() += reason.rows);
@@ -377,7 +327,7 @@ fn reasons(house: &House, dataset: &DatasetName) -> Result<(Counted, Counted), P
     Ok((most_first(aside), most_first(remarked)))
 }
 
-fn column_row(name: &str, column: &Column) -> ColumnRow {
+pub(crate) fn column_row(name: &str, column: &Column) -> ColumnRow {
     let kind = serde_json::to_value(column.data_type).ok();
     let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
     let mut promises = vec![if column.nullable { "may be missing" } else { "always there" }.to_owned()];
@@ -393,7 +343,7 @@ fn column_row(name: &str, column: &Column) -> ColumnRow {
     }
 }
 
-fn otherwise(severity: Severity) -> &'static str {
+pub(crate) fn otherwise(severity: Severity) -> &'static str {
     match severity {
         Severity::Warn => "the row lands and is remarked on",
         Severity::Quarantine => "the row is set aside",

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use tenon_policy::{Action, Reception, Request, Target};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::caller::Caller;
 use crate::doors::Doors;
@@ -30,9 +30,14 @@ pub(crate) struct House {
     pub(crate) metrics: Metrics,
     /// Gives first tokens.
     pub(crate) reception: Reception,
-    light: Semaphore,
-    heavy: Semaphore,
+    light: Arc<Semaphore>,
+    heavy: Arc<Semaphore>,
 }
+
+/// A place for one request, free again when the last who holds it lets go: work that goes on after its caller was told that
+/// time ran out takes it along, since it goes on to take memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Room(#[expect(dead_code, reason = "it is held, and never looked at")] Arc<OwnedSemaphorePermit>);
 
 impl Deref for House {
     type Target = Doors;
@@ -44,15 +49,17 @@ impl Deref for House {
 impl House {
     pub(crate) fn new(doors: Doors, metrics: Metrics) -> Self {
         let reception = Reception::new(doors.tokens.clone(), doors.guard.clone(), Arc::clone(&doors.clock));
-        Self { doors, metrics, reception, light: Semaphore::new(LIGHT), heavy: Semaphore::new(HEAVY) }
+        let (light, heavy) = (Arc::new(Semaphore::new(LIGHT)), Arc::new(Semaphore::new(HEAVY)));
+        Self { doors, metrics, reception, light, heavy }
     }
 
     /// A place for one more request. Waiting in line here would only use up the caller's patience and our memory.
-    pub(crate) fn room(&self, weight: Weight) -> Result<SemaphorePermit<'_>, Problem> {
-        match weight {
-            Weight::Light => self.light.try_acquire().map_err(|_| Problem::busy()),
-            Weight::Heavy => self.heavy.try_acquire().map_err(|_| Problem::slow_down()),
-        }
+    pub(crate) fn room(&self, weight: Weight) -> Result<Room, Problem> {
+        let (places, full): (_, fn() -> Problem) = match weight {
+            Weight::Light => (&self.light, Problem::busy),
+            Weight::Heavy => (&self.heavy, Problem::slow_down),
+        };
+        Ok(Room(Arc::new(Arc::clone(places).try_acquire_owned().map_err(|_| full())?)))
     }
 
     /// Asks the policies; a refusal is on the record when this returns.

@@ -16,7 +16,7 @@ use tenon_lake::WriteOutcome;
 
 use crate::arrow_stream;
 use crate::caller::Caller;
-use crate::house::{House, aside, to_its_end};
+use crate::house::{House, Room, aside, to_its_end};
 use crate::problem::Problem;
 
 /// The most bytes of one push.
@@ -35,6 +35,7 @@ enum Format {
 pub(crate) async fn push(
     State(house): State<Arc<House>>,
     Extension(Caller(by)): Extension<Caller>,
+    Extension(room): Extension<Room>,
     Path(dataset): Path<DatasetName>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -42,6 +43,7 @@ pub(crate) async fn push(
     let (format, key) = (format(&headers)?, key(&headers)?);
     let body = body?;
     let taken = to_its_end(async move {
+        let _room = room;
         let (reader, name) = (Arc::clone(&house), dataset.clone());
         let rows = aside(move || rows(&reader, &name, format, body)).await?;
         Ok(house.ingest.push(&by, &dataset, rows, key.as_deref()).await?)

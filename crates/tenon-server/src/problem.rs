@@ -219,6 +219,15 @@ impl From<LakeError> for Problem {
     }
 }
 
+impl From<FeatureError> for Problem {
+    fn from(error: FeatureError) -> Self {
+        match error {
+            FeatureError::Lake(source) => source.into(),
+            other => Self::internal("reading features again; what was asked for is done", &other),
+        }
+    }
+}
+
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {

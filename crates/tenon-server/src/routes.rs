@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tenon_core::spec::ResourceKind;
 use tenon_policy::Action;
 
@@ -17,7 +17,10 @@ use crate::house::{House, Weight};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::way_in::{Entrance, enter};
-use crate::{console, decisions, ingest, native, oip, query, status, tlog, tokens, versions};
+use crate::{
+    changes, console, dataset_page, decisions, deployment_page, ingest, listing, native, oip, quarantine, query,
+    status, tlog, tokens, versions,
+};
 
 /// The most bytes of a request that does not bring rows or tensors.
 const SMALL: usize = 1 << 20;
@@ -53,7 +56,11 @@ impl Route {
 
 /// The method as the protocol writes it.
 fn word(method: &str) -> &'static str {
-    if method == "get" { "GET" } else { "POST" }
+    match method {
+        "get" => "GET",
+        "delete" => "DELETE",
+        _ => "POST",
+    }
 }
 
 macro_rules! routes {
@@ -78,6 +85,10 @@ pub(crate) fn all() -> Vec<Route> {
     use ResourceKind::{Dataset, Deployment, Model};
     const PROBES: &str = "probes carry no token, and hear only that it runs";
     const RECEIPT: &str = "on the deployment that made the decision, which only the record tells";
+    const NAMED: &str = "on each dataset that the request names, or on all, after company.read";
+    const HELD: &str = "on each dataset that the branch holds, after company.read";
+    const SEEN: &str =
+        "on the deployment that is asked for, or on each, without those that it refuses; after company.read";
     routes! {
         get "/health", Open(PROBES), status::health;
         get "/metrics", Company(CompanyRead), status::metrics;
@@ -123,10 +134,32 @@ pub(crate) fn all() -> Vec<Route> {
         get "/api/v1/tags", Company(CompanyRead), versions::tags;
         get "/api/v1/branches", Company(CompanyRead), versions::branches;
         get "/api/v1/datasets/{dataset}/diff", Of(DatasetRead, Dataset, "dataset"), versions::diff, heavy(SMALL);
+        post "/api/v1/tags", Inside(DatasetTag, NAMED), changes::create_tag;
+        delete "/api/v1/tags/{tag}", Inside(DatasetTag, "on each dataset that the tag pins, after company.read"), changes::delete_tag;
+        post "/api/v1/branches", Inside(DatasetWrite, NAMED), changes::create_branch;
+        get "/api/v1/branches/{branch}", Inside(DatasetRead, HELD), changes::branch;
+        post "/api/v1/branches/{branch}/merge", Inside(BranchMerge, HELD), changes::merge_branch, heavy(SMALL);
+        delete "/api/v1/branches/{branch}", Inside(DatasetWrite, HELD), changes::drop_branch;
+        get "/api/v1/holds", Company(CompanyRead), changes::holds;
+        post "/api/v1/holds", Inside(DatasetHold, NAMED), changes::create_hold;
+        delete "/api/v1/holds/{hold}", Inside(DatasetHold, "on each dataset that the hold keeps, after company.read"), changes::release_hold;
+        post "/api/v1/datasets/{dataset}/restore", Of(DatasetRestore, Dataset, "dataset"), changes::restore, heavy(SMALL);
+        post "/api/v1/datasets/{dataset}/compact", Of(DatasetCompact, Dataset, "dataset"), changes::compact, heavy(SMALL);
+        get "/api/v1/vacuum", Inside(DatasetVacuum, NAMED), changes::vacuum_plan, heavy(SMALL);
+        get "/api/v1/datasets/{dataset}/profile", Of(DatasetQuery, Dataset, "dataset"), dataset_page::profile, heavy(SMALL);
+        get "/api/v1/datasets/{dataset}/quarantine", Of(DatasetQuery, Dataset, "dataset"), quarantine::list, heavy(SMALL);
+        post "/api/v1/datasets/{dataset}/quarantine/release",
+            Of(QuarantineRelease, Dataset, "dataset"), quarantine::release, heavy(SMALL);
+        post "/api/v1/datasets/{dataset}/quarantine/discard",
+            Of(QuarantineDiscard, Dataset, "dataset"), quarantine::discard, heavy(SMALL);
+        get "/api/v1/decisions", Inside(DecisionRead, SEEN), listing::decisions, heavy(SMALL);
 
         get "/", Company(CompanyRead), console::home, page();
         get "/console/models/{version}", Of(ModelRead, Model, "version"), console::model, page();
-        get "/console/datasets/{dataset}", Of(CompanyRead, Dataset, "dataset"), console::dataset, page();
+        get "/console/datasets/{dataset}", Of(CompanyRead, Dataset, "dataset"), dataset_page::page, heavy(SMALL), page();
+        get "/console/deployments/{deployment}",
+            Of(CompanyRead, Deployment, "deployment"), deployment_page::page, heavy(SMALL), page();
+        get "/console/decisions", Inside(DecisionRead, SEEN), listing::page, heavy(SMALL), page();
         get "/console/decisions/{id}", Inside(DecisionRead, RECEIPT), console::decision, page();
         get "/console/facts", Ledger(LedgerRead), console::facts, page();
         get "/console/style.css", Open("the same for everybody, and says nothing"), console::style;

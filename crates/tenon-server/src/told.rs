@@ -62,5 +62,8 @@ fn link(body: &Value) -> Option<String> {
     if let Some(version) = body["version"].as_str().filter(|version| version.contains('@')) {
         return Some(format!("/console/models/{version}"));
     }
-    body["dataset"].as_str().map(|dataset| format!("/console/datasets/{dataset}"))
+    if let Some(dataset) = body["dataset"].as_str() {
+        return Some(format!("/console/datasets/{dataset}"));
+    }
+    body["deployment"].as_str().map(|deployment| format!("/console/deployments/{deployment}"))
 }

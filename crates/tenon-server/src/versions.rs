@@ -33,11 +33,17 @@ pub(crate) fn moment(house: &House, asked: AskedThen) -> Result<Option<Timestamp
     Ok(house.lake.moment(&parsed(as_of.as_deref())?)?)
 }
 
-fn parsed(as_of: Option<&str>) -> Result<AsOf, Problem> {
+pub(crate) fn parsed(as_of: Option<&str>) -> Result<AsOf, Problem> {
     let parsed = as_of.map(str::parse).transpose();
     let parsed =
         parsed.map_err(|error: tenon_core::reference::ReferenceError| Problem::unprocessable(error.to_string()));
     Ok(parsed?.unwrap_or_default())
+}
+
+/// The state that is asked for.
+pub(crate) fn as_of(asked: AskedThen) -> Result<AsOf, Problem> {
+    let Query(Then { as_of }) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
+    parsed(as_of.as_deref())
 }
 
 /// `GET /api/v1/tags`.

@@ -67,10 +67,13 @@ async fn let_in(
     }
     let path = path.map_err(|error| Problem::bad_request(error.body_text()))?;
     let house = &entrance.house;
-    let _room = house.room(entrance.weight)?;
+    let room = house.room(entrance.weight)?;
     let (mut parts, body) = request.into_parts();
     let caller = identify(house, &parts)?;
     entrance.access.check(house, &caller, &path).await?;
     parts.extensions.insert(caller);
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    parts.extensions.insert(room.clone());
+    let answer = next.run(Request::from_parts(parts, body)).await;
+    drop(room);
+    Ok(answer)
 }

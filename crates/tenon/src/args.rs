@@ -233,6 +233,18 @@ pub enum Command {
     /// Legal holds: nothing of a dataset is removed while one stands.
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// List decisions, newest first: who it was about, what was decided, by which version, and what became of it.
+    #[command(after_help = "Example: tenon decisions late_arrival --limit 5")]
+    Decisions {
+        /// Of which deployment; without it, of all whose decisions you may see.
+        deployment: Option<String>,
+        /// Only those before this decision: the last of the page before.
+        #[arg(long)]
+        before: Option<tenon_core::id::DecisionId>,
+        /// How many to list at the most.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
 }
 
 /// Rows that broke a contract.

@@ -304,6 +304,10 @@ impl Feed for ToFeatures {
     async fn discard_ahead(&self, dataset: &str) -> Fed {
         Ok(self.0.discard_ahead(dataset).await?)
     }
+
+    async fn changed(&self, dataset: &str) -> Fed {
+        Ok(self.0.read_anew(dataset).await?)
+    }
 }
 
 fn subscribers(models: &Models, serving: &Serving, guard: &Guard) -> Vec<Arc<dyn Subscriber>> {

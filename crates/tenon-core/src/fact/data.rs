@@ -61,7 +61,7 @@ pub struct Stretch {
     pub rows: u64,
 }
 
-/// A batch of rows landed. Rows in = accepted + quarantined + duplicates + dropped.
+/// A batch of rows landed. Rows in = accepted + quarantined + duplicates + dropped, and of changes what brought no row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DatasetCommitted {
     /// The dataset.
@@ -105,6 +105,51 @@ pub struct DatasetCommitted {
     /// What it covers of ordered sources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stretches: Vec<Stretch>,
+    /// What became of rows that were there, where the batch says how rows changed. What came in is then
+    /// accepted + quarantined + deleted + absent + superseded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<RowChanges>,
+}
+
+/// What a batch of changes did to a table that holds one row a key. Of several changes of one key in a batch the last one
+/// counts; those before it are superseded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RowChanges {
+    /// Accepted rows that took the place of one with the same key.
+    pub updated: u64,
+    /// Deletes that took a row out.
+    pub deleted: u64,
+    /// Deletes of keys that had no row.
+    pub absent: u64,
+    /// Changes that a later one of the same key overtook within the batch.
+    pub superseded: u64,
+    /// Rows that did not change and were written again, because they stood in a file with one that did.
+    pub rewritten: u64,
+    /// Rows that went besides, because their key stood more than once, such as from before the dataset followed changes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeated: u64,
+}
+
+impl RowChanges {
+    /// Rows that went out of the table, or made place for others.
+    pub const fn removed(&self) -> u64 {
+        self.updated + self.deleted + self.repeated
+    }
+
+    /// Adds what another batch did.
+    pub const fn add(&mut self, other: Self) {
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+        self.absent += other.absent;
+        self.superseded += other.superseded;
+        self.rewritten += other.rewritten;
+        self.repeated += other.repeated;
+    }
+
+    /// Changes that came in and brought no row.
+    pub const fn without_row(&self) -> u64 {
+        self.deleted + self.absent + self.superseded
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]

@@ -25,7 +25,7 @@ pub use company::{
 };
 pub use data::{
     ContractBreakAllowed, DatasetCommitted, DatasetRefused, DatasetReplayed, QuarantineDiscarded, QuarantineReleased,
-    Reason, Replaced, Stretch, TableVerdict, TableVersion,
+    Reason, Replaced, RowChanges, Stretch, TableVerdict, TableVersion,
 };
 pub use deployment::{DecisionsLogged, OutcomesRecorded, RolloutStarted, TrafficReason, TrafficShare, TrafficShifted};
 pub use model::{

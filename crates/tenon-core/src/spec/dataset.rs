@@ -4,9 +4,9 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::KafkaSource;
 use super::cleaning::Cleaning;
 use super::table_rules::{Distribution, Freshness, Volume};
+use super::{KafkaSource, StoreAccess};
 use crate::{Share, Span};
 
 /// A named, owned collection of data.
@@ -33,7 +33,7 @@ pub struct DatasetSpec {
     #[serde(default, skip_serializing_if = "Cleaning::is_none")]
     pub clean: Cleaning,
     /// Whether every row is kept as it came, in `NAME__raw`, to be replayed under a corrected contract. Datasets that
-    /// clean their rows keep them always.
+    /// clean their rows keep them always, unless they follow changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_raw: bool,
     /// When small files are taken together, in the background while the company is served.
@@ -53,7 +53,12 @@ pub struct DatasetSpec {
 impl DatasetSpec {
     /// Whether rows are kept as they came.
     pub fn keeps_raw(&self) -> bool {
-        self.keep_raw || !self.clean.is_none()
+        !self.follows_changes() && (self.keep_raw || !self.clean.is_none())
+    }
+
+    /// Whether it follows the changes of another database's rows, and holds one row a key.
+    pub fn follows_changes(&self) -> bool {
+        self.source.kafka.as_ref().is_some_and(|kafka| kafka.changes.is_some())
     }
 }
 
@@ -93,7 +98,8 @@ pub struct Dedup {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Files, as a path pattern from the company folder: `data/flights/*.parquet`. Parquet, Arrow, CSV or NDJSON by ending.
+    /// Files, as a path pattern from the company folder, `data/flights/*.parquet`, or in an object store,
+    /// `s3://bucket/flights/*.parquet` (also `gs://` and `az://`). Parquet, Arrow, CSV or NDJSON by ending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<String>,
     /// Rows that callers push.
@@ -108,6 +114,9 @@ pub struct Source {
     /// Topics of a Kafka cluster, read from where the dataset's own table says that it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaSource>,
+    /// Where the object store of `files` is, and who we are towards it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreAccess>,
 }
 
 /// The promises that a dataset keeps.

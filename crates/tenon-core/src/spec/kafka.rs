@@ -18,7 +18,8 @@ pub struct KafkaSource {
     /// The topics, all their partitions.
     pub topics: Vec<String>,
     /// A consumer group that is told after each commit how far the table is, for tools that watch the lag. Nothing is
-    /// ever read back from it.
+    /// ever read back from it, and nothing is shared out by it: one process writes a company's tables, and reads all
+    /// partitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// How a message's value is written.
@@ -45,6 +46,21 @@ pub struct KafkaSource {
     /// Encryption and who we are.
     #[serde(default, skip_serializing_if = "KafkaSecurity::is_none")]
     pub security: KafkaSecurity,
+    /// Messages that say how rows of another database changed: the dataset then holds one row a key, as it is there now.
+    /// The contract's key is the primary key there, by which the topic's messages are spread over its partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ChangeFormat>,
+}
+
+/// How messages say what became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeFormat {
+    /// As Debezium writes them: `op`, `before` and `after`, with or without `schema` and `payload` around them. A message
+    /// without a value deletes the row of its key.
+    Debezium,
+    /// As Debezium's `ExtractNewRecordState` leaves them: the row itself. One with `__deleted`, or no value, is deleted.
+    DebeziumFlattened,
 }
 
 /// How a message's value is written.
@@ -56,6 +72,19 @@ pub enum KafkaFormat {
     Json,
     /// Avro in the Confluent wire format: a zero byte, the schema's id, the record.
     Avro,
+    /// Protobuf in the Confluent wire format: a zero byte, the schema's id, which of its messages it is, the message.
+    Protobuf,
+}
+
+impl KafkaFormat {
+    /// What it is called.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Avro => "Avro",
+            Self::Protobuf => "Protobuf",
+        }
+    }
 }
 
 /// Where a partition begins that the table has nothing of.
@@ -200,8 +229,9 @@ impl KafkaSource {
         if self.topics.is_empty() || self.topics.iter().any(|topic| topic.trim().is_empty()) {
             fault("topics", "no topic is named", "such as [\"flights\"]");
         }
-        if self.format == KafkaFormat::Avro && self.registry.is_none() {
-            fault("format", "Avro needs a schema registry", "such as registry = { url = \"http://registry:8081\" }");
+        if self.format != KafkaFormat::Json && self.registry.is_none() {
+            let message = format!("{} needs a schema registry", self.format.word());
+            fault("format", &message, "such as registry = { url = \"http://registry:8081\" }");
         }
         if self.batch_rows == 0 {
             fault("batch_rows", "a commit of no rows would never end", "");
@@ -267,6 +297,7 @@ mod tests {
         };
         assert_eq!(told(""), Vec::<String>::new());
         assert_eq!(told("format = \"avro\""), ["Avro needs a schema registry"]);
+        assert_eq!(told("format = \"protobuf\""), ["Protobuf needs a schema registry"]);
         assert_eq!(told("batch_rows = 0"), ["a commit of no rows would never end"]);
         assert_eq!(told("security = { ca = \"ca.pem\" }"), ["certificates are of use with `tls = true` only"]);
     }

@@ -4,6 +4,7 @@
 //! [`Share`](crate::Share), names), unknown fields refused, with a JSON Schema. What no single field can know (does that
 //! view exist, is there a cycle) is checked over the whole set by [`SpecSet::check`], which reports every fault at once.
 
+mod changes;
 mod cleaning;
 mod dataset;
 mod deployment;
@@ -14,6 +15,7 @@ mod model;
 mod monitor;
 mod organisation;
 mod set;
+mod store;
 mod table_rules;
 pub mod units;
 
@@ -24,7 +26,9 @@ pub use dataset::{
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
 pub use fault::{FileFaults, SpecFault, SpecFile, closest, parse};
 pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec};
-pub use kafka::{KafkaFormat, KafkaSecurity, KafkaSource, KafkaStart, Registry, Sasl, SaslMechanism, Secret};
+pub use kafka::{
+    ChangeFormat, KafkaFormat, KafkaSecurity, KafkaSource, KafkaStart, Registry, Sasl, SaslMechanism, Secret,
+};
 pub use model::{Gate, ModelSpec, QualityMetric, Split, SplitBy, Trainer};
 pub use monitor::{DriftRule, MonitorSpec, OnDrift, QualityRule};
 pub use organisation::{
@@ -32,4 +36,5 @@ pub use organisation::{
     PodSpec, Prices,
 };
 pub use set::{Resource, ResourceKind, ResourceRef, SpecSet};
+pub use store::{ObjectPattern, StoreAccess, StoreKind};
 pub use table_rules::{Distribution, Freshness, Volume};

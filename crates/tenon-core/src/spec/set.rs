@@ -183,8 +183,10 @@ impl SpecSet {
             let message = "the contract names no columns, so nothing could land";
             faults.push(SpecFault::at(file, &["contract"], message).hint("declare each column with its type"));
         }
+        super::store::check(file, spec, faults);
         super::cleaning::check(file, spec, faults);
         super::table_rules::check(file, spec, faults);
+        super::changes::check(file, spec, faults);
         let known = |column: &str, keys: &[&str], faults: &mut Vec<SpecFault>| {
             if !columns.is_empty() && !columns.contains_key(column) {
                 let fault = SpecFault::at(file, keys, format!("the contract has no column `{column}`"));

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -20,12 +21,20 @@ const AHEAD_KILOBYTES: usize = 64 << 10;
 /// A consumer that tells the log, and nobody else, what its library says.
 pub(crate) type Reader = BaseConsumer<Quiet>;
 
-/// Takes what the library says to the program's log.
-pub(crate) struct Quiet;
+/// Takes what the library says to the program's log, and remembers why a connection failed.
+#[derive(Default)]
+pub(crate) struct Quiet {
+    /// What is never said.
+    secrets: Vec<String>,
+    failure: Mutex<Option<String>>,
+}
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(?level, facility, message, "kafka");
+        if facility == "FAIL" {
+            *self.failure.lock() = Some(without_thread(message).to_owned());
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -34,6 +43,24 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
+
+impl Quiet {
+    fn failure(&self) -> Option<String> {
+        let said = self.failure.lock().clone()?;
+        let secrets = self.secrets.iter().filter(|secret| !secret.is_empty());
+        Some(secrets.fold(said, |said, secret| said.replace(secret.as_str(), "…")))
+    }
+}
+
+/// The library's words without the name of its thread: `[thrd:…]: ssl://…: it failed`.
+fn without_thread(message: &str) -> &str {
+    message.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(message, |(_, said)| said)
+}
+
+/// Whether a connection failed for a reason that waiting does not heal: who we are, or who they are.
+fn is_refusal(failure: &str) -> bool {
+    ["SASL authentication error", "certificate", "SSL alert"].iter().any(|sign| failure.contains(sign))
+}
 
 /// One partition of a topic, and what the cluster has of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,12 +92,15 @@ pub(crate) fn consumer(source: &KafkaSource, dataset: &str, root: &Path) -> Resu
         .set("queued.max.messages.kbytes", ahead)
         .set("fetch.wait.max.ms", "100")
         .set("reconnect.backoff.max.ms", "5000")
-        .set("topic.metadata.refresh.interval.ms", "30000");
-    secure(&mut config, source, root)?;
-    config.create_with_context(Quiet).map_err(|error| failed(source, &error))
+        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set_log_level(RDKafkaLogLevel::Info);
+    let context = Quiet { secrets: secure(&mut config, source, root)?, failure: Mutex::default() };
+    config.create_with_context(context).map_err(|error| failed(source, &error))
 }
 
-fn secure(config: &mut ClientConfig, source: &KafkaSource, root: &Path) -> Result<(), IngestError> {
+/// Says who we are and whom we believe. Returns the secrets that the library was told.
+fn secure(config: &mut ClientConfig, source: &KafkaSource, root: &Path) -> Result<Vec<String>, IngestError> {
+    let mut secrets = Vec::new();
     let security = &source.security;
     let protocol = match (security.tls, security.sasl.is_some()) {
         (false, false) => "plaintext",
@@ -86,7 +116,9 @@ fn secure(config: &mut ClientConfig, source: &KafkaSource, root: &Path) -> Resul
         config.set("ssl.certificate.location", root.join(certificate).display().to_string());
     }
     if let Some(key) = &security.key {
-        config.set("ssl.key.pem", reveal(key, root)?);
+        let key = reveal(key, root)?;
+        config.set("ssl.key.pem", &key);
+        secrets.push(key);
     }
     if let Some(sasl) = &security.sasl {
         let mechanism = match sasl.mechanism {
@@ -95,9 +127,11 @@ fn secure(config: &mut ClientConfig, source: &KafkaSource, root: &Path) -> Resul
             SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
         };
         config.set("sasl.mechanisms", mechanism).set("sasl.username", &sasl.username);
-        config.set("sasl.password", reveal(&sasl.password, root)?);
+        let password = reveal(&sasl.password, root)?;
+        config.set("sasl.password", &password);
+        secrets.push(password);
     }
-    Ok(())
+    Ok(secrets)
 }
 
 /// All partitions of the declared topics. Waits for the cluster's answer.
@@ -105,14 +139,15 @@ pub(crate) fn partitions(consumer: &Reader, source: &KafkaSource) -> Result<Vec<
     let mut partitions = Vec::new();
     for topic in &source.topics {
         let no_topic = || IngestError::NoTopic { brokers: source.brokers.clone(), topic: topic.clone() };
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|error| failed(source, &error))?;
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE);
+        let metadata = metadata.map_err(|error| unanswered(consumer, source, &error))?;
         let known = metadata.topics().iter().find(|known| known.name() == topic).ok_or_else(no_topic)?;
         if known.error().is_some() || known.partitions().is_empty() {
             return Err(no_topic());
         }
         for partition in known.partitions() {
             let watermarks = consumer.fetch_watermarks(topic, partition.id(), PATIENCE);
-            let (begin, end) = watermarks.map_err(|error| failed(source, &error))?;
+            let (begin, end) = watermarks.map_err(|error| unanswered(consumer, source, &error))?;
             partitions.push(Partition {
                 topic: topic.clone(),
                 number: partition.id(),
@@ -145,6 +180,41 @@ pub(crate) fn list(places: impl IntoIterator<Item = (String, i32, u64)>) -> Resu
     Ok(list)
 }
 
+/// A question that the cluster did not answer, with what became of the connection.
+fn unanswered(consumer: &Reader, source: &KafkaSource, error: &KafkaError) -> IngestError {
+    let brokers = source.brokers.clone();
+    match consumer.context().failure() {
+        Some(what) if is_refusal(&what) => IngestError::KafkaRefused { brokers, what },
+        Some(what) => IngestError::Kafka { brokers, what: format!("{error}: {what}") },
+        None => failed(source, error),
+    }
+}
+
 pub(crate) fn failed(source: &KafkaSource, error: &KafkaError) -> IngestError {
     IngestError::Kafka { brokers: source.brokers.clone(), what: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(message: &str) -> Option<String> {
+        let quiet = Quiet { secrets: vec!["hunter2".to_owned(), String::new()], failure: Mutex::default() };
+        quiet.log(RDKafkaLogLevel::Error, "FAIL", message);
+        quiet.log(RDKafkaLogLevel::Info, "CONNECTED", "something else");
+        quiet.failure()
+    }
+
+    #[test]
+    fn why_a_connection_failed_is_remembered_without_secrets() {
+        let message = "[thrd:sasl_plaintext://b:9092/bootstrap]: sasl_plaintext://b:9092/bootstrap: SASL authentication \
+            error: hunter2 is wrong (after 3ms in state AUTH_REQ)";
+        let failure = told(message).unwrap_or_default();
+        assert!(
+            failure.starts_with("sasl_plaintext://b:9092/bootstrap: SASL authentication error: … is wrong"),
+            "{failure}"
+        );
+        assert!(is_refusal(&failure));
+        assert!(!is_refusal("b:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused"));
+    }
 }

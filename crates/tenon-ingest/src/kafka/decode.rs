@@ -12,7 +12,7 @@ use tenon_core::spec::{Contract, KafkaSource};
 use tenon_lake::SetAside;
 
 use super::batch::{Batch, Seen};
-use crate::json::rows_from_objects;
+use crate::json::{Row, rows_from_objects};
 
 /// What became of a batch's messages.
 pub(crate) struct Decoded {
@@ -58,8 +58,13 @@ pub(crate) fn decode(
 }
 
 /// The value of a message, where it is one that may be read.
-fn value<'a>(message: &Seen<'a>, source: &KafkaSource) -> Result<&'a [u8], Poison> {
+pub(crate) fn value<'a>(message: &Seen<'a>, source: &KafkaSource) -> Result<&'a [u8], Poison> {
     let Some(value) = message.value else { return Err(Poison::new("the message has no value", "")) };
+    no_longer(value, source)
+}
+
+/// The same bytes, where they are no more than a message may have.
+pub(crate) fn no_longer<'a>(value: &'a [u8], source: &KafkaSource) -> Result<&'a [u8], Poison> {
     if value.len() > source.max_bytes as usize {
         let rule = format!("the message has more than {} bytes", source.max_bytes);
         return Err(Poison::new(rule, format!("it has {}", value.len())));
@@ -67,17 +72,32 @@ fn value<'a>(message: &Seen<'a>, source: &KafkaSource) -> Result<&'a [u8], Poiso
     Ok(value)
 }
 
-/// Reads a JSON object that is nested no deeper than `max_depth`.
+/// Reads a JSON object that is nested no deeper than `max_depth`, and has no field twice.
 pub(crate) fn json_object(value: &[u8], max_depth: u16) -> Result<Map<String, Value>, Poison> {
+    let text = json_text(value, max_depth)?;
+    match serde_json::from_str::<Row>(text) {
+        Ok(Row(row)) => Ok(row),
+        Err(error) if !error.is_data() => Err(Poison::new("not JSON", error.to_string())),
+        Err(error) if text.trim_start().starts_with('{') => {
+            Err(Poison::new("a field is there twice", error.to_string()))
+        }
+        Err(_) => Err(Poison::new("not a JSON object", "")),
+    }
+}
+
+/// Reads a JSON value that is nested no deeper than `max_depth`.
+pub(crate) fn json_value(value: &[u8], max_depth: u16) -> Result<Value, Poison> {
+    let text = json_text(value, max_depth)?;
+    serde_json::from_str(text).map_err(|error| Poison::new("not JSON", error.to_string()))
+}
+
+/// The text of what says that it is JSON.
+fn json_text(value: &[u8], max_depth: u16) -> Result<&str, Poison> {
     let text = std::str::from_utf8(value)
         .map_err(|error| Poison::new("not UTF-8", format!("from byte {} on", error.valid_up_to())))?;
-    if is_deeper(value, max_depth) {
-        return Err(Poison::new(format!("nested deeper than {max_depth} levels"), ""));
-    }
-    match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(row)) => Ok(row),
-        Ok(_) => Err(Poison::new("not a JSON object", "")),
-        Err(error) => Err(Poison::new("not JSON", error.to_string())),
+    match is_deeper(value, max_depth) {
+        true => Err(Poison::new(format!("nested deeper than {max_depth} levels"), "")),
+        false => Ok(text),
     }
 }
 
@@ -107,7 +127,7 @@ pub(crate) fn all_set_aside(batch: &Batch, rule: &str) -> Vec<SetAside> {
     batch.messages().map(|message| as_set_aside(&message, rule, "")).collect()
 }
 
-fn as_set_aside(message: &Seen<'_>, rule: &str, what: &str) -> SetAside {
+pub(crate) fn as_set_aside(message: &Seen<'_>, rule: &str, what: &str) -> SetAside {
     let Seen { topic, partition, offset, .. } = message;
     let mut reason = format!("{topic}/{partition} at {offset}: {rule}");
     if !what.is_empty() {
@@ -125,7 +145,7 @@ fn as_set_aside(message: &Seen<'_>, rule: &str, what: &str) -> SetAside {
 }
 
 /// What is known of messages beside their values; a contract may declare these columns.
-fn beside(messages: &[Seen<'_>]) -> Vec<(&'static str, ArrayRef)> {
+pub(crate) fn beside(messages: &[Seen<'_>]) -> Vec<(&'static str, ArrayRef)> {
     let key = |message: &Seen<'_>| message.key.map(|key| String::from_utf8_lossy(key).into_owned());
     let offset = |message: &Seen<'_>| i64::try_from(message.offset).unwrap_or(i64::MAX);
     let times: TimestampMillisecondArray = messages.iter().map(|message| message.at).collect();
@@ -151,6 +171,7 @@ mod tests {
         assert_eq!(told(b"[1]"), Err("not a JSON object".to_owned()));
         assert_eq!(told(b"{\"a\":"), Err("not JSON".to_owned()));
         assert_eq!(told(b""), Err("not JSON".to_owned()));
+        assert_eq!(told(b" {\"a\":1,\"a\":2}"), Err("a field is there twice".to_owned()));
         assert_eq!(told(b"{\"a\":\"\xff\"}"), Err("not UTF-8".to_owned()));
         assert_eq!(told("[".repeat(1_000_000).as_bytes()), Err("nested deeper than 4 levels".to_owned()));
     }

@@ -6,8 +6,11 @@
 
 mod avro;
 mod batch;
+mod changes;
 mod connect;
+mod debezium;
 mod decode;
+mod protobuf;
 mod read;
 mod registry;
 
@@ -17,7 +20,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use serde_json::{Map, Value};
-use tenon_core::fact::{DatasetCommitted, Reason, Stretch};
+use tenon_core::fact::{DatasetCommitted, Reason, RowChanges, Stretch};
 use tenon_core::spec::{DatasetSpec, KafkaFormat, KafkaSource, KafkaStart};
 use tenon_core::{DatasetName, Digest, Principal};
 use tenon_lake::{BatchSource, Checked, LakeError, WriteOutcome};
@@ -60,6 +63,9 @@ pub struct Taken {
     pub reasons: Vec<Reason>,
     /// The table's newest version, where there was a commit.
     pub version: Option<u64>,
+    /// What changes did, where the dataset follows them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<RowChanges>,
 }
 
 impl Taken {
@@ -71,6 +77,9 @@ impl Taken {
         self.duplicates += fact.duplicates;
         self.dropped += fact.dropped;
         self.version = Some(fact.version);
+        if let Some(changes) = fact.changes {
+            self.changes.get_or_insert_default().add(changes);
+        }
         for reason in &fact.reasons {
             match self.reasons.iter_mut().find(|known| known.rule == reason.rule) {
                 Some(known) => known.rows += reason.rows,
@@ -208,14 +217,14 @@ impl Ingest {
             BatchSource { name: format!("kafka:{}", source.topics.join(",")), digest: digest(&stretches) };
         let (contract, decoder) = (spec.contract.clone(), source.clone());
         let known = match schemas {
-            Some(schemas) if source.format == KafkaFormat::Avro => schemas.of(&batch).await?,
-            _ => Known::new(),
+            Some(schemas) => schemas.of(&batch, source).await?,
+            None => Known::new(),
         };
+        if source.changes.is_some() {
+            return self.land_changes(by, dataset, spec, source, (batch, known), (&batch_source, stretches)).await;
+        }
         let decoding = move || {
-            let object = |value: &[u8]| match decoder.format {
-                KafkaFormat::Json => decode::json_object(value, decoder.max_depth),
-                KafkaFormat::Avro => avro_object(value, &known, decoder.max_depth),
-            };
+            let object = |value: &[u8]| object(value, &known, &decoder);
             let decoded = decode::decode(&batch, &decoder, &contract, object);
             (decoded, batch)
         };
@@ -245,20 +254,28 @@ impl Ingest {
         if let Err(error) = self.hand_on(dataset, &outcome).await {
             tracing::warn!(%dataset, "{}", tenon_core::words::chain(&error));
         }
-        match outcome {
-            WriteOutcome::Committed { fact, .. } | WriteOutcome::Already(fact) => Ok(fact),
-            WriteOutcome::Refused(refused) => {
-                Err(IngestError::Rows { dataset: dataset.to_string(), what: refused.sentence })
-            }
+        sealed(dataset, outcome)
+    }
+}
+
+/// The fact that seals a batch; a stream's cannot be refused.
+fn sealed(dataset: &DatasetName, outcome: WriteOutcome) -> Result<DatasetCommitted, IngestError> {
+    match outcome {
+        WriteOutcome::Committed { fact, .. } | WriteOutcome::Already(fact) => Ok(fact),
+        WriteOutcome::Refused(refused) => {
+            Err(IngestError::Rows { dataset: dataset.to_string(), what: refused.sentence })
         }
     }
 }
 
-/// Reads an Avro record in the Confluent wire format.
-fn avro_object(value: &[u8], known: &Known, max_depth: u16) -> Result<Map<String, Value>, Poison> {
-    let (id, record) = registry::header(value)?;
+/// Reads a value, or a key, in the format that its source declares.
+fn object(value: &[u8], known: &Known, source: &KafkaSource) -> Result<Map<String, Value>, Poison> {
+    if source.format == KafkaFormat::Json {
+        return decode::json_object(value, source.max_depth);
+    }
+    let (id, rest) = registry::header(value)?;
     match known.get(&id) {
-        Some(Ok(schema)) => schema.record(record, max_depth),
+        Some(Ok(schema)) => schema.read(rest, source.max_depth),
         Some(Err(poison)) => Err(poison.clone()),
         None => Err(Poison::new("its schema id is unknown to the registry", format!("it is {id}"))),
     }

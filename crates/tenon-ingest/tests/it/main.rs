@@ -1,6 +1,8 @@
 //! Files, pushes and buffers into a lake.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod faults;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +48,10 @@ impl Feed for Fed {
         self.0.lock().push(format!("{dataset} discarded"));
         Ok(())
     }
+    async fn changed(&self, dataset: &str) -> Result<(), FeedError> {
+        self.0.lock().push(format!("{dataset} changed"));
+        Ok(())
+    }
 }
 
 struct Company {
@@ -57,11 +63,16 @@ struct Company {
 
 impl Company {
     async fn new() -> Self {
+        Self::of(FLIGHTS).await
+    }
+
+    /// A company whose dataset `flights` is declared so.
+    async fn of(dataset: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = [
             ("company.toml", "name = \"acme\"\n"),
             ("pods/arrivals/pod.toml", "mission = \"m\"\n[members.ana]\nrole = \"lead\"\n"),
-            ("pods/arrivals/datasets/flights.toml", FLIGHTS),
+            ("pods/arrivals/datasets/flights.toml", dataset),
         ];
         let files: Vec<SpecFile> =
             files.map(|(path, text)| SpecFile { path: path.to_owned(), text: text.to_owned() }).into();

@@ -9,6 +9,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -112,6 +113,9 @@ impl Cleaner {
     /// # Errors
     /// A sentence that says why the batch cannot be taken at all, such as a column that is missing.
     pub(crate) fn clean(&self, rows: &RecordBatch) -> Result<Cleaned, String> {
+        if let Some(name) = named_twice(rows.schema_ref()) {
+            return Err(format!("column `{name}` is there twice, and which of them is meant cannot be told"));
+        }
         let contract = &self.spec.contract.columns;
         let mut columns = Vec::with_capacity(contract.len());
         for ((name, column), cleaner) in contract.iter().zip(&self.columns) {
@@ -294,4 +298,10 @@ enum Unplanned {
     NoColumn(String),
     /// It would have none for any.
     Fault(String),
+}
+
+/// The first name that two columns share.
+fn named_twice(schema: &Schema) -> Option<&str> {
+    let mut seen = HashSet::with_capacity(schema.fields().len());
+    schema.fields().iter().map(|field| field.name().as_str()).find(|name| !seen.insert(*name))
 }

@@ -311,7 +311,8 @@ impl Rules {
         Checked { accepted, quarantined: None, tally, refusal: Some(sentence), raw: None, unique_at: None, gone: None }
     }
 
-    fn events(&self, accepted: &RecordBatch) -> Result<Option<(Timestamp, Timestamp)>, ArrowError> {
+    /// The earliest and the latest event among accepted rows.
+    pub(crate) fn events(&self, accepted: &RecordBatch) -> Result<Option<(Timestamp, Timestamp)>, ArrowError> {
         let Some(at) = self.event_time else { return Ok(None) };
         let kind = self.columns[at].spec.data_type;
         if !matches!(kind, ColumnType::Timestamp | ColumnType::Date) {

@@ -3,6 +3,7 @@
 
 mod cost;
 mod fixture;
+mod pages;
 mod read;
 mod replay;
 mod stretches;

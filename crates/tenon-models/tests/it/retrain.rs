@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tenon_core::fact::{DriftDetected, RunStarted};
+use tenon_core::fact::{AuthorizationRefused, DriftDetected, RunStarted};
 use tenon_core::id::{IncidentId, OperationId, RandomIds, RunId};
-use tenon_core::{Clock, DeploymentName, MonitorName, NewFact, Principal, Timestamp};
+use tenon_core::{Clock, DeploymentName, MonitorName, NewFact, Payload, Principal, Timestamp};
 use tenon_ledger::{Subscriber, Subscribers};
 use tenon_models::RetrainOnDrift;
 use tenon_policy::Guard;
@@ -78,6 +78,10 @@ async fn a_supervised_pod_is_asked_first() {
     let told = world.ledger.newest(&["drift.detected"], 1).unwrap().remove(0);
     retrain(&world).handle(&told).await.unwrap();
     assert!(world.models.versions(&model()).unwrap().is_empty());
+    let refused = world.ledger.newest(&[AuthorizationRefused::KIND], 10).unwrap();
+    let [refused] = &refused[..] else { panic!("{} refusals", refused.len()) };
+    let refused: AuthorizationRefused = refused.fact.payload().unwrap();
+    assert_eq!((&*refused.action, &*refused.policies[0]), ("model.train", "supervised-pods-start-themselves"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

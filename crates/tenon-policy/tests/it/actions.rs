@@ -38,34 +38,43 @@ fn the_golden_list() {
         let mut principals: Vec<String> =
             schema.principals_for_action(&uid).unwrap().map(|name| name.basename().to_owned()).collect();
         principals.sort();
-        format!("{known:17} {:6} {:14} {}", group.unwrap_or("-"), short(principals), short(resources))
+        format!("{known:18} {:6} {:14} {}", group.unwrap_or("-"), short(principals), short(resources))
     };
     let lines: Vec<String> = Action::ALL.iter().map(line).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
-    company.read      read   Person Service Budgets Company Dataset Deployment FeatureView Model Monitor Pod Policy
-    company.apply     change Person Service Budgets Company Dataset Deployment FeatureView Model Monitor Pod Policy
-    spec.plan         read   Person Service Budgets Company Dataset Deployment FeatureView Model Monitor Pod Policy
-    dataset.read      read   Person Service Dataset
-    dataset.query     read   Person Service Dataset
-    dataset.write     change Person Service Dataset
-    feature.read      read   Person Service FeatureView
-    model.read        read   Person Service Model
-    model.reproduce   read   Person Service Model
-    model.train       change Person Service Model
-    gate.waive        change Person         Model
-    rollout.start     change Person Service Deployment
-    rollout.advance   change Person Service Deployment
-    rollout.stop      change Person Service Deployment
-    deployment.decide use    Person Service Deployment
-    deployment.infer  use    Person Service Deployment
-    decision.read     read   Person Service Deployment
-    outcome.record    use    Person Service Deployment
-    monitor.measure   change Person Service Monitor
-    ledger.read       read   Person Service Ledger
-    ledger.export     read   Person Service Ledger
-    ledger.rebuild    change Person Service Ledger
-    token.create      -      Person         Token
-    token.revoke      -      Person         Token
-    token.invite      -      Person         Pod
+    company.read       read   Person Service Budgets Company Dataset Deployment FeatureView Model Monitor Pod Policy
+    company.apply      change Person Service Budgets Company Dataset Deployment FeatureView Model Monitor Pod Policy
+    spec.plan          read   Person Service Budgets Company Dataset Deployment FeatureView Model Monitor Pod Policy
+    dataset.read       read   Person Service Dataset
+    dataset.query      read   Person Service Dataset
+    dataset.write      change Person Service Dataset
+    feature.read       read   Person Service FeatureView
+    model.read         read   Person Service Model
+    model.reproduce    read   Person Service Model
+    model.train        change Person Service Model
+    gate.waive         change Person         Model
+    rollout.start      change Person Service Deployment
+    rollout.advance    change Person Service Deployment
+    rollout.stop       change Person Service Deployment
+    deployment.decide  use    Person Service Deployment
+    deployment.infer   use    Person Service Deployment
+    decision.read      read   Person Service Deployment
+    outcome.record     use    Person Service Deployment
+    monitor.measure    change Person Service Monitor
+    ledger.read        read   Person Service Ledger
+    ledger.export      read   Person Service Ledger
+    ledger.rebuild     change Person Service Ledger
+    token.create       -      Person         Token
+    token.revoke       -      Person         Token
+    token.invite       -      Person         Pod
+    dataset.tag        change Person Service Dataset
+    dataset.restore    change Person Service Dataset
+    dataset.replay     change Person Service Dataset
+    dataset.compact    change Person Service Dataset
+    dataset.vacuum     change Person Service Dataset
+    dataset.hold       change Person Service Dataset
+    branch.merge       change Person Service Dataset
+    quarantine.release change Person Service Dataset
+    quarantine.discard change Person Service Dataset
     ");
 }

@@ -90,6 +90,13 @@ fn what_holds_where_the_policies_folder_says_nothing() {
         service:rollout | rollout.stop      | deployment hiring_live    | + rollout-moves-traffic
         service:rollout | dataset.write     | dataset arrivals_rows     | -
         service:replay  | dataset.write     | dataset arrivals_rows     | + replay-brings-the-past
+        service:compact | dataset.compact   | dataset arrivals_rows     | + compact-compacts
+        service:compact | dataset.write     | dataset arrivals_rows     | -
+        service:compact | dataset.vacuum    | dataset arrivals_rows     | -
+        ben          | dataset.restore   | dataset arrivals_rows     | + members-act
+        ben          | branch.merge      | dataset arrivals_rows     | + members-act
+        ida          | dataset.vacuum    | dataset arrivals_rows     | -
+        aud          | quarantine.release| dataset arrivals_rows     | - auditors-only-read
         service:replay  | deployment.decide | deployment arrivals_live  | + replay-brings-the-past
         service:replay  | company.apply     | company acme              | -
         service:shop    | deployment.decide | deployment arrivals_live  | -
@@ -276,4 +283,45 @@ fn strange_names_are_only_names() {
         let read = Request::new(who(name), Action::CompanyRead, Target::resource(ResourceKind::Model, name));
         assert!(!rules.judge(&read).unwrap().allowed, "{name}");
     }
+}
+
+#[test]
+fn a_policy_about_writing_is_about_every_part_of_it() {
+    // As a company may have written them before the parts had names of their own: nobody loses a right, or gains one.
+    let before = "@id(\"etl-writes\")\n@says(\"s\")\npermit (principal == Tenon::Service::\"etl\", \
+        action == Tenon::Action::\"dataset.write\", resource == Tenon::Dataset::\"arrivals_rows\");\n\
+        @id(\"frozen\")\n@says(\"s\")\nforbid (principal, action == Tenon::Action::\"dataset.write\", \
+        resource == Tenon::Dataset::\"hiring_rows\");";
+    // As one may write them now.
+    let now = "@id(\"clerk-releases\")\n@says(\"s\")\npermit (principal == Tenon::Service::\"clerk\", \
+        action == Tenon::Action::\"quarantine.release\", resource);\n\
+        @id(\"leads-restore\")\n@says(\"s\")\nforbid (principal, action == Tenon::Action::\"dataset.restore\", resource) \
+        unless { principal is Tenon::Person && principal.roles.contains(\"lead\") };";
+    let parts = Action::ALL.iter().filter(|action| action.part_of() == Some(Action::DatasetWrite));
+    let told = |rules: &Rulebook, who: &str, act: &str, dataset: &str| {
+        let answer = rules.judge(&request(who, act, dataset)).unwrap();
+        format!("{} {}", if answer.allowed { "+" } else { "-" }, answer.policies.join(" "))
+    };
+    let rules = rulebook(specs(&[("before.cedar", before)]));
+    for part in parts.clone() {
+        assert_eq!(told(&rules, "service:etl", part.as_str(), "dataset arrivals_rows"), "+ etl-writes", "{part}");
+        assert_eq!(told(&rules, "service:etl", part.as_str(), "dataset hiring_rows"), "- frozen", "{part}");
+        assert_eq!(told(&rules, "hal", part.as_str(), "dataset hiring_rows"), "- frozen", "{part}");
+    }
+    assert_eq!(parts.count(), 9);
+    let rules = rulebook(specs(&[("before.cedar", before), ("now.cedar", now)]));
+    check(
+        &rules,
+        r"
+        service:clerk | quarantine.release | dataset arrivals_rows | + clerk-releases
+        service:clerk | quarantine.discard | dataset arrivals_rows | -
+        service:clerk | dataset.write      | dataset arrivals_rows | -
+        service:clerk | quarantine.release | dataset hiring_rows   | - frozen
+        service:etl   | dataset.restore    | dataset arrivals_rows | - leads-restore
+        service:etl   | dataset.vacuum     | dataset arrivals_rows | + etl-writes
+        ben           | dataset.restore    | dataset arrivals_rows | - leads-restore
+        ana           | dataset.restore    | dataset arrivals_rows | + members-act
+        ben           | dataset.write      | dataset arrivals_rows | + members-act
+        ",
+    );
 }

@@ -2,7 +2,7 @@
 
 use tenon_core::fact::{RolloutStarted, TrafficReason, TrafficShifted, VersionJudged};
 use tenon_core::id::{OperationId, RolloutId};
-use tenon_core::spec::{Autonomy, ResourceKind};
+use tenon_core::spec::ResourceKind;
 use tenon_core::{DeploymentName, ModelName, ModelVersionRef, NewFact, Principal};
 use tenon_ledger::DocsExt;
 use tenon_policy::{Action, Request, Target};
@@ -29,14 +29,11 @@ impl Serving {
         Ok(id)
     }
 
-    /// Rolls the newest approved version out, where the pod lets that happen by itself and it is due.
+    /// Rolls the newest approved version out, where it is due and the policies let that happen by itself.
     pub(crate) async fn begin_due(&self, deployment: &DeploymentName) -> Result<Option<RolloutId>, ServeError> {
         let _moving = self.inner.moving.lock().await;
         let specs = self.inner.catalog.specs();
-        let (pod, spec) = deployment_spec(&specs, deployment)?;
-        if specs.pods.get(pod).is_none_or(|pod| pod.autonomy != Autonomy::Automatic) {
-            return Ok(None);
-        }
+        let spec = deployment_spec(&specs, deployment)?.1;
         let approved = self.approved(&spec.model)?;
         let state = self.inner.state(deployment)?;
         let Some(version) = plan::due(&state, &approved) else { return Ok(None) };

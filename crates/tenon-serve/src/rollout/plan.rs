@@ -71,7 +71,8 @@ impl GuardrailReading {
         self.difference.low > self.guardrail.at_most
     }
 
-    fn figures(&self) -> String {
+    /// What it sees, in plain words.
+    pub fn figures(&self) -> String {
         let name = match self.guardrail.metric {
             GuardrailMetric::Brier => "Brier score",
             GuardrailMetric::Errors => "share of failed requests",

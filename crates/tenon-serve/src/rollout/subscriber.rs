@@ -5,8 +5,8 @@ use tenon_ledger::{StoredFact, Subscriber};
 
 use crate::serving::Serving;
 
-/// Rolls an approved version out on every deployment of its model whose pod is automatic. While another rollout runs
-/// there, [`Serving::advance`] starts it afterwards.
+/// Rolls an approved version out on every deployment of its model where the policies let that start by itself. While
+/// another rollout runs there, [`Serving::advance`] starts it afterwards.
 pub struct RolloutOnApproval {
     serving: Serving,
 }

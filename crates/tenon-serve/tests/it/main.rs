@@ -4,6 +4,7 @@
 mod crash;
 mod decide;
 mod engine;
+mod listing;
 mod receipt;
 mod rollout;
 

@@ -140,6 +140,11 @@ async fn approval_starts_a_rollout_where_the_pod_is_automatic_and_once() {
     let subscribers = Subscribers::new(supervised.ledger.clone(), vec![Arc::new(subscriber)]);
     subscribers.run_until_idle().await.unwrap();
     assert!(supervised.serving.state(&deployment()).unwrap().champion.is_none(), "a person starts it");
+    supervised.serving.advance().await.unwrap();
+    let refusals = supervised.ledger.newest(&[AuthorizationRefused::KIND], 10).unwrap();
+    let [refused] = &refusals[..] else { panic!("{} refusals", refusals.len()) };
+    let refused: AuthorizationRefused = refused.fact.payload().unwrap();
+    assert_eq!(refused.policies, ["supervised-pods-start-themselves"], "said once, however often it is due");
 }
 
 #[tokio::test]

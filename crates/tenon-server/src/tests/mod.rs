@@ -1,6 +1,7 @@
 //! The doors of a small company, knocked on in process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod changes;
 mod console;
 mod decide;
 mod ingest;
@@ -105,6 +106,10 @@ impl Feed for ToFeatures {
 
     async fn discard_ahead(&self, dataset: &str) -> Result<(), FeedError> {
         Ok(self.0.discard_ahead(dataset).await?)
+    }
+
+    async fn changed(&self, dataset: &str) -> Result<(), FeedError> {
+        Ok(self.0.read_anew(dataset).await?)
     }
 }
 

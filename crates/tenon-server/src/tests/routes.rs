@@ -15,56 +15,75 @@ use crate::routes::{Route, all, router};
 
 #[test]
 fn every_route_says_what_it_asks_of_whoever_takes_it() {
-    let line = |route: &Route| format!("{:4} {:46} {}", route.method, route.path, route.access);
+    let line = |route: &Route| format!("{:6} {:46} {}", route.method, route.path, route.access);
     let table: Vec<String> = all().iter().map(line).collect();
     insta::assert_snapshot!(table.join("\n"), @r"
-    GET  /health                                        open: probes carry no token, and hear only that it runs
-    GET  /metrics                                       company.read on the company
-    GET  /v2                                            company.read on the company
-    GET  /v2/health/live                                open: probes carry no token, and hear only that it runs
-    GET  /v2/health/ready                               open: probes carry no token, and hear only that it runs
-    GET  /v2/models/{model}                             model.read on model {model}
-    GET  /v2/models/{model}/ready                       model.read on model {model}
-    GET  /v2/models/{model}/config                      model.read on model {model}
-    GET  /v2/models/{model}/stats                       model.read on model {model}
-    POST /v2/models/{model}/infer                       deployment.infer on the deployment of model {model}
-    GET  /v2/models/{model}/versions/{version}          model.read on model {model}
-    GET  /v2/models/{model}/versions/{version}/ready    model.read on model {model}
-    GET  /v2/models/{model}/versions/{version}/config   model.read on model {model}
-    GET  /v2/models/{model}/versions/{version}/stats    model.read on model {model}
-    POST /v2/models/{model}/versions/{version}/infer    deployment.infer on the deployment of model {model}
-    POST /v2/repository/index                           company.read on the company
-    POST /decide/{deployment}                           deployment.decide on deployment {deployment}
-    POST /outcomes/{deployment}                         outcome.record on deployment {deployment}
-    GET  /decisions/{id}                                decision.read on the deployment that made the decision, which only the record tells
-    POST /ingest/{dataset}                              dataset.write on dataset {dataset}
-    GET  /log/checkpoint                                ledger.read on the ledger
-    GET  /log/key                                       ledger.read on the ledger
-    GET  /log/tile/{*tile}                              ledger.read on the ledger
-    GET  /api/v1/datasets                               company.read on the company
-    GET  /api/v1/features                               company.read on the company
-    GET  /api/v1/models                                 company.read on the company
-    GET  /api/v1/versions                               company.read on the company
-    GET  /api/v1/deployments                            company.read on the company
-    GET  /api/v1/monitors                               company.read on the company
-    GET  /api/v1/incidents                              company.read on the company
-    GET  /api/v1/facts                                  ledger.read on the ledger
-    GET  /api/v1/facts/{index}                          ledger.read on the ledger
-    GET  /api/v1/history/{deployment}                   company.read on deployment {deployment}
-    POST /api/v1/rollouts/{deployment}                  rollout.start on deployment {deployment}, knowing what the gates said of the candidate in the body
-    POST /api/v1/rollbacks/{deployment}                 rollout.stop on deployment {deployment}
-    POST /api/v1/query                                  dataset.query on each table that the query reads, after company.read
-    GET  /api/v1/tags                                   company.read on the company
-    GET  /api/v1/branches                               company.read on the company
-    GET  /api/v1/datasets/{dataset}/diff                dataset.read on dataset {dataset}
-    GET  /                                              company.read on the company
-    GET  /console/models/{version}                      model.read on model {version}
-    GET  /console/datasets/{dataset}                    company.read on dataset {dataset}
-    GET  /console/decisions/{id}                        decision.read on the deployment that made the decision, which only the record tells
-    GET  /console/facts                                 ledger.read on the ledger
-    GET  /console/style.css                             open: the same for everybody, and says nothing
-    POST /tokens/invite                                 token.invite on the pod that the body names
-    POST /tokens/redeem                                 open: who has no token yet shows a code, which is good once; tries are limited
+    GET    /health                                        open: probes carry no token, and hear only that it runs
+    GET    /metrics                                       company.read on the company
+    GET    /v2                                            company.read on the company
+    GET    /v2/health/live                                open: probes carry no token, and hear only that it runs
+    GET    /v2/health/ready                               open: probes carry no token, and hear only that it runs
+    GET    /v2/models/{model}                             model.read on model {model}
+    GET    /v2/models/{model}/ready                       model.read on model {model}
+    GET    /v2/models/{model}/config                      model.read on model {model}
+    GET    /v2/models/{model}/stats                       model.read on model {model}
+    POST   /v2/models/{model}/infer                       deployment.infer on the deployment of model {model}
+    GET    /v2/models/{model}/versions/{version}          model.read on model {model}
+    GET    /v2/models/{model}/versions/{version}/ready    model.read on model {model}
+    GET    /v2/models/{model}/versions/{version}/config   model.read on model {model}
+    GET    /v2/models/{model}/versions/{version}/stats    model.read on model {model}
+    POST   /v2/models/{model}/versions/{version}/infer    deployment.infer on the deployment of model {model}
+    POST   /v2/repository/index                           company.read on the company
+    POST   /decide/{deployment}                           deployment.decide on deployment {deployment}
+    POST   /outcomes/{deployment}                         outcome.record on deployment {deployment}
+    GET    /decisions/{id}                                decision.read on the deployment that made the decision, which only the record tells
+    POST   /ingest/{dataset}                              dataset.write on dataset {dataset}
+    GET    /log/checkpoint                                ledger.read on the ledger
+    GET    /log/key                                       ledger.read on the ledger
+    GET    /log/tile/{*tile}                              ledger.read on the ledger
+    GET    /api/v1/datasets                               company.read on the company
+    GET    /api/v1/features                               company.read on the company
+    GET    /api/v1/models                                 company.read on the company
+    GET    /api/v1/versions                               company.read on the company
+    GET    /api/v1/deployments                            company.read on the company
+    GET    /api/v1/monitors                               company.read on the company
+    GET    /api/v1/incidents                              company.read on the company
+    GET    /api/v1/facts                                  ledger.read on the ledger
+    GET    /api/v1/facts/{index}                          ledger.read on the ledger
+    GET    /api/v1/history/{deployment}                   company.read on deployment {deployment}
+    POST   /api/v1/rollouts/{deployment}                  rollout.start on deployment {deployment}, knowing what the gates said of the candidate in the body
+    POST   /api/v1/rollbacks/{deployment}                 rollout.stop on deployment {deployment}
+    POST   /api/v1/query                                  dataset.query on each table that the query reads, after company.read
+    GET    /api/v1/tags                                   company.read on the company
+    GET    /api/v1/branches                               company.read on the company
+    GET    /api/v1/datasets/{dataset}/diff                dataset.read on dataset {dataset}
+    POST   /api/v1/tags                                   dataset.tag on each dataset that the request names, or on all, after company.read
+    DELETE /api/v1/tags/{tag}                             dataset.tag on each dataset that the tag pins, after company.read
+    POST   /api/v1/branches                               dataset.write on each dataset that the request names, or on all, after company.read
+    GET    /api/v1/branches/{branch}                      dataset.read on each dataset that the branch holds, after company.read
+    POST   /api/v1/branches/{branch}/merge                branch.merge on each dataset that the branch holds, after company.read
+    DELETE /api/v1/branches/{branch}                      dataset.write on each dataset that the branch holds, after company.read
+    GET    /api/v1/holds                                  company.read on the company
+    POST   /api/v1/holds                                  dataset.hold on each dataset that the request names, or on all, after company.read
+    DELETE /api/v1/holds/{hold}                           dataset.hold on each dataset that the hold keeps, after company.read
+    POST   /api/v1/datasets/{dataset}/restore             dataset.restore on dataset {dataset}
+    POST   /api/v1/datasets/{dataset}/compact             dataset.compact on dataset {dataset}
+    GET    /api/v1/vacuum                                 dataset.vacuum on each dataset that the request names, or on all, after company.read
+    GET    /api/v1/datasets/{dataset}/profile             dataset.query on dataset {dataset}
+    GET    /api/v1/datasets/{dataset}/quarantine          dataset.query on dataset {dataset}
+    POST   /api/v1/datasets/{dataset}/quarantine/release  quarantine.release on dataset {dataset}
+    POST   /api/v1/datasets/{dataset}/quarantine/discard  quarantine.discard on dataset {dataset}
+    GET    /api/v1/decisions                              decision.read on the deployment that is asked for, or on each, without those that it refuses; after company.read
+    GET    /                                              company.read on the company
+    GET    /console/models/{version}                      model.read on model {version}
+    GET    /console/datasets/{dataset}                    company.read on dataset {dataset}
+    GET    /console/deployments/{deployment}              company.read on deployment {deployment}
+    GET    /console/decisions                             decision.read on the deployment that is asked for, or on each, without those that it refuses; after company.read
+    GET    /console/decisions/{id}                        decision.read on the deployment that made the decision, which only the record tells
+    GET    /console/facts                                 ledger.read on the ledger
+    GET    /console/style.css                             open: the same for everybody, and says nothing
+    POST   /tokens/invite                                 token.invite on the pod that the body names
+    POST   /tokens/redeem                                 open: who has no token yet shows a code, which is good once; tries are limited
     ");
 }
 
@@ -82,10 +101,17 @@ async fn knock(world: &World, decision: &str) -> Vec<(String, u16)> {
             "/api/v1/query" => json!({ "sql": "SELECT * FROM flights" }),
             "/api/v1/rollouts/{deployment}" => json!({ "version": "late@1" }),
             "/tokens/invite" => json!({ "person": "ana", "pod": "p" }),
+            "/api/v1/tags" => json!({ "tag": "q1" }),
+            "/api/v1/branches" => json!({ "branch": "audit", "datasets": ["flights"] }),
+            "/api/v1/holds" => json!({ "hold": "case", "reason": "a test" }),
+            "/api/v1/datasets/{dataset}/restore" => json!({ "to": "0", "reason": "a test" }),
+            path if path.contains("/quarantine/") => json!({ "reason": "a test" }),
             _ => json!({}),
         };
+        let path = path.replace("{tag}", "q0").replace("{branch}", "none").replace("{hold}", "none");
         let answer = match route.method {
             "GET" => world.get(&path).await,
+            "DELETE" => world.call("DELETE", &path, &[], "").await,
             _ => world.post(&path, &body).await,
         };
         answers.push((format!("{} {path}", route.method), answer.status.as_u16()));

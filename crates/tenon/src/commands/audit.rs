@@ -56,10 +56,13 @@ async fn data(context: &Context) -> Result<Answer, Failure> {
     let lake = lake_to_read(&company, &catalog)?;
     let found = lake.conservation().await.during("adding the batches up")?;
     let rows = found.datasets.iter().map(|(name, sums)| {
-        let numbers = [sums.commits, sums.rows_in, sums.accepted, sums.quarantined, sums.duplicates, sums.dropped];
+        let without_row = sums.changes.map_or(0, |changes| changes.without_row());
+        let numbers =
+            [sums.commits, sums.rows_in, sums.accepted, sums.quarantined, sums.duplicates, sums.dropped, without_row];
         std::iter::once(name.to_string()).chain(numbers.map(count)).collect::<Vec<_>>()
     });
-    let header = ["dataset", "batches", "rows in", "accepted", "quarantined", "duplicates", "dropped"];
+    let header =
+        ["dataset", "batches", "rows in", "accepted", "quarantined", "duplicates", "dropped", "deletes, overtaken"];
     let said = match &found.gap {
         None => format!("no row was lost or doubled\n{}", table(&header, rows)),
         Some(gap) => {

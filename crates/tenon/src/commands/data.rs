@@ -4,11 +4,11 @@ use arrow::json::ArrayWriter;
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::{Value, json};
-use tenon_core::fact::Reason;
+use tenon_core::fact::{Reason, RowChanges};
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::words::chain;
 use tenon_core::{AsOf, BranchName, DatasetName};
-use tenon_ingest::{IngestError, Taken};
+use tenon_ingest::{FileOutcome, IngestError, Taken};
 use tenon_lake::WriteOutcome;
 use tenon_policy::Action;
 
@@ -41,7 +41,13 @@ pub async fn ingest(context: &Context, dataset: Option<&str>, branch: Option<&Br
             told.push((name.to_string(), topics, outcome));
             continue;
         }
-        let files = ingest.files(&by, &name, &platform.root).await.during("ingesting")?;
+        let files = match ingest.files(&by, &name, &platform.root).await {
+            // A store that is away keeps no other dataset from its files.
+            Err(error @ (IngestError::Store { .. } | IngestError::Secret { .. })) => {
+                vec![FileOutcome { path: files_of(&platform, &name), outcome: Err(error) }]
+            }
+            files => files.during("ingesting")?,
+        };
         for file in files {
             let (outcome, verdict) = outcome(&file.outcome);
             refused |= verdict == Verdict::Refused;
@@ -83,6 +89,12 @@ pub fn topics_of(platform: &Platform, dataset: &DatasetName) -> Option<String> {
     Some(format!("kafka:{}", kafka.topics.join(",")))
 }
 
+/// The pattern of a dataset's files.
+fn files_of(platform: &Platform, dataset: &DatasetName) -> String {
+    let specs = platform.catalog.specs();
+    specs.datasets.get(dataset).and_then(|dataset| dataset.spec.source.files.clone()).unwrap_or_default()
+}
+
 /// Broken rules, each with how many rows broke it.
 fn listed(reasons: &[Reason]) -> String {
     let listed: Vec<String> =
@@ -111,6 +123,9 @@ pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verd
             if taken.dropped > 0 {
                 text.push_str(&format!(", {} dropped as declared", count(taken.dropped)));
             }
+            if let Some(changes) = taken.changes {
+                text.push_str(&changed_words(changes));
+            }
             ((json!({ "taken": taken }), text), Verdict::Done)
         }
         Err(error) => {
@@ -118,6 +133,18 @@ pub fn taken_words(taken: &Result<Taken, IngestError>) -> ((Value, String), Verd
             ((json!({ "failed": chain }), format!("failed: {chain}")), Verdict::Failed)
         }
     }
+}
+
+/// What changes did to rows that were there.
+fn changed_words(changes: RowChanges) -> String {
+    let mut text = format!("; {} of them changed one, {} deleted", count(changes.updated), count(changes.deleted));
+    if changes.absent > 0 {
+        text.push_str(&format!(", {} deletes of rows that were not there", count(changes.absent)));
+    }
+    if changes.superseded > 0 {
+        text.push_str(&format!(", {} overtaken by later changes", count(changes.superseded)));
+    }
+    text
 }
 
 /// What became of a batch, for machines and for people, and what it means for the exit code.

@@ -104,5 +104,8 @@ pub async fn run(arguments: Arguments, background: Handle) -> Result<Answer, Fai
         Command::Compact(what) => versions::compact(&context, &what).await,
         Command::Vacuum(what) => versions::vacuum(&context, &what).await,
         Command::Hold(what) => versions::hold(&context, &what).await,
+        Command::Decisions { deployment, before, limit } => {
+            traffic::decisions(&context, deployment.as_deref(), before, limit).await
+        }
     }
 }

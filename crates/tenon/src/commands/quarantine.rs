@@ -27,11 +27,8 @@ pub async fn dataset(platform: &Platform, by: &Principal, name: &str, action: Ac
 /// Runs kept rows through cleaning and contract again.
 pub async fn replay(context: &Context, name: &str, from: u64) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
-    let dataset = dataset(&platform, &by, name, Action::DatasetWrite).await?;
-    let fact = platform.lake.replay(&by, &dataset, from).await.during("replaying")?;
-    // Features that came from rows which went must not be served: their views are read again from what stands.
-    platform.features.read_anew(dataset.as_str()).await.during("reading features again")?;
-    platform.features.flush().await.during("writing the online store")?;
+    let dataset = dataset(&platform, &by, name, Action::DatasetReplay).await?;
+    let fact = platform.features.replay(&by, &dataset, from).await.during("replaying")?;
     let text = format!(
         "version {}: {} batches replayed, {} rows: {} in the table, {} quarantined, {} dropped, {} left out as repeated\n{} rows land now that did not, {} do not any more",
         fact.version,
@@ -64,12 +61,12 @@ pub async fn quarantine(context: &Context, what: QuarantineCommand) -> Result<An
             answer(&platform.lake.query(&sql, AsOf::Latest).await.during("reading the quarantine")?, limit)
         }
         QuarantineCommand::Release { dataset: name, filter, set, reason } => {
-            let dataset = dataset(&platform, &by, &name, Action::DatasetWrite).await?;
+            let dataset = dataset(&platform, &by, &name, Action::QuarantineRelease).await?;
             let selection = Selection { filter, set: repairs(&set)? };
             release(&platform, &by, &dataset, &selection, &reason).await
         }
         QuarantineCommand::Discard { dataset: name, filter, reason } => {
-            let dataset = dataset(&platform, &by, &name, Action::DatasetWrite).await?;
+            let dataset = dataset(&platform, &by, &name, Action::QuarantineDiscard).await?;
             let discarded = platform.lake.discard_quarantined(&by, &dataset, filter.as_deref(), &reason).await;
             let discarded = discarded.during("discarding")?;
             let text = match &discarded {
@@ -88,12 +85,7 @@ async fn release(
     selection: &Selection,
     reason: &str,
 ) -> Result<Answer, Failure> {
-    let released = platform.lake.release(by, dataset, selection, reason).await.during("releasing")?;
-    if let Some(fact) = &released.fact {
-        let fed = platform.features.feed(dataset.as_str(), &released.accepted, fact.version).await;
-        fed.during("handing the rows to the features; they are released, and will be when these catch up")?;
-        platform.features.flush().await.during("writing the online store; it catches up when it is opened again")?;
-    }
+    let released = platform.features.release(by, dataset, selection, reason).await.during("releasing")?;
     let landed = released.fact.as_ref().map_or(0, |fact| fact.rows);
     let mut text = match &released.fact {
         Some(fact) => format!("version {}: {} rows released", fact.version, count(landed)),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tenon_core::id::DecisionId;
 use tenon_core::spec::{ResourceKind, ResourceRef};
-use tenon_core::{DeploymentName, ModelVersionRef, Timestamp};
+use tenon_core::{DeploymentName, ModelVersionRef, Principal, Timestamp};
 use tenon_policy::{Action, Request};
 use tenon_serve::{DecideRequest, Decision, FeatureUsed, Receipt};
 
@@ -100,6 +100,54 @@ pub async fn history(context: &Context, deployment: &str) -> Result<Answer, Fail
 pub fn shares(traffic: &[tenon_core::fact::TrafficShare]) -> String {
     let shares: Vec<String> = traffic.iter().map(|part| format!("{} {}", part.version, part.share)).collect();
     if shares.is_empty() { "nobody answers yet".to_owned() } else { shares.join(", ") }
+}
+
+/// Lists decisions.
+pub async fn decisions(
+    context: &Context,
+    deployment: Option<&str>,
+    before: Option<DecisionId>,
+    limit: usize,
+) -> Result<Answer, Failure> {
+    let (platform, by) = context.platform().await?;
+    let seen = match deployment {
+        Some(deployment) => {
+            let (name, target) = named(deployment)?;
+            platform.allow(&by, Action::DecisionRead, target).await?;
+            vec![name]
+        }
+        None => visible(&platform, &by)?,
+    };
+    let listed = platform.serving.decisions(&seen, before, limit).await.during("reading the decisions")?;
+    let yes = |yes: bool| if yes { "yes" } else { "no" };
+    let rows = listed.iter().map(|decision| {
+        let entities = decision.entities.iter().map(|(column, value)| match value.as_str() {
+            Some(text) => format!("{column}={text}"),
+            None => format!("{column}={value}"),
+        });
+        [
+            decision.at.to_string(),
+            entities.collect::<Vec<_>>().join(" "),
+            format!("{} ({:.1}%)", yes(decision.decision), decision.probability * 100.0),
+            decision.outcome.map_or("not known yet", yes).to_owned(),
+            decision.version.to_string(),
+            decision.id.to_string(),
+        ]
+    });
+    Answer::new(&listed, table(&["about the moment", "about", "decided", "what became of it", "by", "decision"], rows))
+}
+
+/// The deployments whose decisions `by` may see.
+fn visible(platform: &Platform, by: &Principal) -> Result<Vec<DeploymentName>, Failure> {
+    let mut seen = Vec::new();
+    for deployment in platform.catalog.specs().deployments.keys() {
+        let of = ResourceRef::new(ResourceKind::Deployment, deployment.as_str());
+        let question = Request::new(by.clone(), Action::DecisionRead, of);
+        if platform.guard.judge(&question).during("asking the policies")?.allowed {
+            seen.push(deployment.clone());
+        }
+    }
+    Ok(seen)
 }
 
 /// Shows a receipt.

@@ -1,7 +1,7 @@
 //! `tag`, `diff`, `restore`, `branch`, `compact`, `vacuum`, `hold`.
 
 use serde_json::json;
-use tenon_core::fact::{DatasetCompacted, TableVersion};
+use tenon_core::fact::TableVersion;
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::words::count;
 use tenon_core::{BranchName, DatasetName, Principal};
@@ -34,7 +34,7 @@ pub async fn tag(context: &Context, what: &TagCommand) -> Result<Answer, Failure
     let (platform, by) = context.platform().await?;
     match what {
         TagCommand::Create { name, dataset, as_of, reason } => {
-            allow(&platform, &by, Action::DatasetWrite, dataset).await?;
+            allow(&platform, &by, Action::DatasetTag, dataset).await?;
             let made = platform.lake.create_tag(&by, name.clone(), dataset, as_of.clone(), reason.clone()).await;
             let made = made.during("making the tag")?;
             Answer::new(&made, format!("tag {name} pins {}", versions(&made.tag.tables)))
@@ -52,7 +52,7 @@ pub async fn tag(context: &Context, what: &TagCommand) -> Result<Answer, Failure
         TagCommand::Delete { name, reason } => {
             let pins = platform.lake.tag(name).during("reading the tag")?.tag.tables;
             let datasets: Vec<DatasetName> = pins.into_iter().map(|pin| pin.dataset).collect();
-            allow(&platform, &by, Action::DatasetWrite, &datasets).await?;
+            allow(&platform, &by, Action::DatasetTag, &datasets).await?;
             platform.lake.delete_tag(&by, name, reason.clone()).await.during("giving up the tag")?;
             Answer::new(&json!({ "deleted": name }), format!("tag {name} pins nothing any more"))
         }
@@ -115,15 +115,14 @@ fn told(diff: &TableDiff) -> String {
 pub async fn restore(context: &Context, asked: &Restore) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     let dataset = &asked.dataset;
-    allow(&platform, &by, Action::DatasetWrite, std::slice::from_ref(dataset)).await?;
-    let restored = platform.lake.restore(&by, dataset, asked.to.clone(), &asked.reason).await.during("restoring")?;
+    allow(&platform, &by, Action::DatasetRestore, std::slice::from_ref(dataset)).await?;
+    let restored =
+        platform.features.restore(&by, dataset, asked.to.clone(), &asked.reason).await.during("restoring")?;
     let Some(restored) = restored else {
         return Answer::new(&json!({ "restored": null }), format!("{dataset} holds those rows already"));
     };
-    // Features that came from rows which went must not be served: their views are read again from what stands.
-    platform.features.read_anew(dataset.as_str()).await.during("reading features again")?;
-    platform.features.flush().await.during("writing the online store")?;
-    let learnt = learnt_from_gone(&platform, dataset, restored.to, restored.from)?;
+    let learnt = platform.models.learnt_between(dataset, restored.to, restored.from).during("reading the versions")?;
+    let learnt: Vec<String> = learnt.iter().map(ToString::to_string).collect();
     let mut said = format!(
         "{dataset} holds the rows of version {} again, as version {}: {} rows came back, {} went; `tenon restore {dataset} --to {}` undoes it",
         restored.to,
@@ -136,20 +135,6 @@ pub async fn restore(context: &Context, asked: &Restore) -> Result<Answer, Failu
         said.push_str(&format!("\nlearnt from versions after {}: {}", restored.to, learnt.join(", ")));
     }
     Answer::new(&json!({ "restored": restored, "learnt_from_later_versions": learnt }), said)
-}
-
-/// Model versions that learnt from versions of a dataset that a restore goes behind.
-fn learnt_from_gone(platform: &Platform, dataset: &DatasetName, to: u64, from: u64) -> Result<Vec<String>, Failure> {
-    let mut learnt = Vec::new();
-    for model in platform.catalog.specs().models.keys() {
-        for version in platform.models.versions(model).during("reading the versions")? {
-            let tables = &version.run.training_set.tables;
-            if tables.iter().any(|pin| pin.dataset == *dataset && pin.version > to && pin.version <= from) {
-                learnt.push(version.registered.version.to_string());
-            }
-        }
-    }
-    Ok(learnt)
 }
 
 /// Write, audit, publish.
@@ -185,8 +170,8 @@ pub async fn branch(context: &Context, what: &BranchCommand) -> Result<Answer, F
         }
         BranchCommand::Merge { name } => {
             let datasets = held(name)?;
-            allow(&platform, &by, Action::DatasetWrite, &datasets).await?;
-            merge(&platform, &by, name, &datasets).await
+            allow(&platform, &by, Action::BranchMerge, &datasets).await?;
+            merge(&platform, &by, name).await
         }
         BranchCommand::Drop { name, reason } => {
             allow(&platform, &by, Action::DatasetWrite, &held(name)?).await?;
@@ -226,20 +211,13 @@ async fn branch_diff(
     Answer::new(&json!({ "branch": name, "tables": tables, "diffs": diffs }), said)
 }
 
-async fn merge(
-    platform: &Platform,
-    by: &Principal,
-    name: &BranchName,
-    datasets: &[DatasetName],
-) -> Result<Answer, Failure> {
-    match platform.lake.merge_branch(by, name).await.during("merging")? {
+async fn merge(platform: &Platform, by: &Principal, name: &BranchName) -> Result<Answer, Failure> {
+    let (outcome, unread) = platform.features.merge_branch(by, name).await.during("merging")?;
+    for (dataset, error) in unread {
+        say(format!("features over {dataset} are read again at the next start: {error}"));
+    }
+    match outcome {
         MergeOutcome::Merged(merged) => {
-            for dataset in datasets {
-                if let Err(error) = platform.features.read_anew(dataset.as_str()).await {
-                    say(format!("features over {dataset} are read again at the next start: {error}"));
-                }
-            }
-            platform.features.flush().await.during("writing the online store")?;
             let rows = merged.tables.iter().map(|merged| {
                 [merged.table.clone(), merged.version.to_string(), count(merged.rows_added), count(merged.rows_removed)]
             });
@@ -264,13 +242,12 @@ async fn merge(
 pub async fn compact(context: &Context, asked: &Compact) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     let chosen: Vec<DatasetName> = asked.dataset.iter().cloned().collect();
-    allow(&platform, &by, Action::DatasetWrite, &chosen).await?;
+    allow(&platform, &by, Action::DatasetCompact, &chosen).await?;
     let datasets = if chosen.is_empty() { platform.lake.table_datasets() } else { chosen };
     let mut done = Vec::new();
     for dataset in datasets {
-        done.extend(compact_one(&platform, &by, &dataset, asked.target_mb << 20).await?);
+        done.extend(platform.features.compact(&by, &dataset, asked.target_mb << 20).await.during("compacting")?);
     }
-    platform.features.flush().await.during("writing the online store")?;
     let rows = done.iter().map(|done| {
         [
             done.table.clone(),
@@ -294,31 +271,17 @@ pub async fn compact(context: &Context, asked: &Compact) -> Result<Answer, Failu
 pub async fn compact_due(platform: &Platform) -> Result<(), Failure> {
     let by = Principal::service("compact");
     for (dataset, target_bytes) in platform.lake.due_for_compaction().await.during("looking for small files")? {
-        allow(platform, &by, Action::DatasetWrite, std::slice::from_ref(&dataset)).await?;
-        compact_one(platform, &by, &dataset, target_bytes).await?;
+        allow(platform, &by, Action::DatasetCompact, std::slice::from_ref(&dataset)).await?;
+        platform.features.compact(&by, &dataset, target_bytes).await.during("compacting")?;
     }
     Ok(())
-}
-
-async fn compact_one(
-    platform: &Platform,
-    by: &Principal,
-    dataset: &DatasetName,
-    target_bytes: u64,
-) -> Result<Vec<DatasetCompacted>, Failure> {
-    let done = platform.lake.compact(by, dataset, target_bytes).await.during("compacting")?;
-    for compacted in &done {
-        // The rows are the same: views over them go on from this version.
-        platform.features.feed(&compacted.table, &[], compacted.version).await.during("telling the features")?;
-    }
-    Ok(done)
 }
 
 /// Files that nothing needs go.
 pub async fn vacuum(context: &Context, asked: &Vacuum) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
     let datasets: Vec<DatasetName> = asked.dataset.iter().cloned().collect();
-    allow(&platform, &by, Action::DatasetWrite, &datasets).await?;
+    allow(&platform, &by, Action::DatasetVacuum, &datasets).await?;
     let plan = platform.lake.vacuum(&by, &datasets, asked.retain, asked.dry_run).await.during("vacuuming")?;
     let said = vacuumed(&plan, asked.dry_run);
     Answer::new(&plan, said)
@@ -360,7 +323,7 @@ pub async fn hold(context: &Context, what: &HoldCommand) -> Result<Answer, Failu
     let (platform, by) = context.platform().await?;
     match what {
         HoldCommand::Create { name, dataset, reason } => {
-            allow(&platform, &by, Action::DatasetWrite, dataset).await?;
+            allow(&platform, &by, Action::DatasetHold, dataset).await?;
             let made = platform.lake.create_hold(&by, name.clone(), dataset, reason.clone()).await;
             made.during("making the hold")?;
             Answer::new(&json!({ "created": name }), format!("hold {name} stands: no vacuum removes what it holds"))
@@ -378,7 +341,7 @@ pub async fn hold(context: &Context, what: &HoldCommand) -> Result<Answer, Failu
         HoldCommand::Release { name, reason } => {
             let holds = platform.lake.holds().during("reading the holds")?;
             let held = holds.into_iter().find(|hold| hold.hold.hold == *name).map(|hold| hold.hold.datasets);
-            allow(&platform, &by, Action::DatasetWrite, &held.unwrap_or_default()).await?;
+            allow(&platform, &by, Action::DatasetHold, &held.unwrap_or_default()).await?;
             platform.lake.release_hold(&by, name, reason.clone()).await.during("releasing the hold")?;
             Answer::new(&json!({ "released": name }), format!("hold {name} holds nothing any more"))
         }
