@@ -146,7 +146,8 @@ fn contract() -> impl Strategy<Value = Contract> {
     let freshness = (span(), batch_severity()).prop_map(|(at_most, severity)| Freshness { at_most, severity });
     let distribution = (name(), 0..9_u64, 0.01..1.0_f64, batch_severity())
         .prop_map(|(column, version, at_most, severity)| Distribution { column, version, at_most, severity });
-    let share = (0..=1000_u32).prop_map(|parts| Share::new(f64::from(parts) / 1000.0).unwrap());
+    // As a file writes it: what it says is a percentage.
+    let share = (0..=1000_u32).prop_map(|tenths| format!("{}%", f64::from(tenths) / 10.0).parse::<Share>().unwrap());
     let batch = (of(share), of(freshness), of(volume()), vec(distribution, 0..2));
     (columns, vec(check(), 0..3), batch, vec(any::<prop::sample::Index>(), 0..3), any::<bool>()).prop_map(
         |(columns, checks, (max_quarantined, freshness, volume, distribution), key, twice)| {
