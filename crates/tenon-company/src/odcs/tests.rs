@@ -146,7 +146,8 @@ fn contract() -> impl Strategy<Value = Contract> {
     let freshness = (span(), batch_severity()).prop_map(|(at_most, severity)| Freshness { at_most, severity });
     let distribution = (name(), 0..9_u64, 0.01..1.0_f64, batch_severity())
         .prop_map(|(column, version, at_most, severity)| Distribution { column, version, at_most, severity });
-    let share = (0..=1000_u32).prop_map(|parts| Share::new(f64::from(parts) / 1000.0).unwrap());
+    // As a file writes it: what it says is a percentage.
+    let share = (0..=1000_u32).prop_map(|tenths| format!("{}%", f64::from(tenths) / 10.0).parse::<Share>().unwrap());
     let batch = (of(share), of(freshness), of(volume()), vec(distribution, 0..2));
     (columns, vec(check(), 0..3), batch, vec(any::<prop::sample::Index>(), 0..3), any::<bool>()).prop_map(
         |(columns, checks, (max_quarantined, freshness, volume, distribution), key, twice)| {
@@ -275,8 +276,39 @@ fn a_contract_of_others_becomes_a_declaration() {
          \x20 quality:\n  - {metric: rowCount, mustBeGreaterThan: 9, severity: error}\n\
          slaProperties:\n- {property: latency, value: 4, unit: h, element: orders.ordered_at}\n- {property: retention, value: 3, unit: years}\n- {property: availability, value: 99.9, unit: percent}\n",
     );
-    insta::assert_snapshot!(told.join("\n"), @"");
-    insta::assert_snapshot!(toml::to_string_pretty(&spec.unwrap()).unwrap(), @"");
+    insta::assert_snapshot!(told.join("\n"), @r"
+    lost 23:5 `restricted` is no class of ours, and is taken for `personal`, the most careful one
+    lost 30:5 the number of rows is held against each batch that comes, as a warning, not against the whole table
+    lost 32:4 `ordered_at` is taken for the time of a row's event
+    lost 34:4 nothing here holds the promise of service `availability`
+    ");
+    let expected = r#"
+        description = "Orders of the shop\nLimits: none of the old shop"
+        event_time = "ordered_at"
+        retention = "3y"
+        source = { files = "in/*.parquet" }
+        [contract]
+        key = ["order_id"]
+        volume = { at_least = 10, severity = "warn" }
+        freshness = { at_most = "4h", severity = "warn" }
+        [contract.columns]
+        order_id = { type = "string", pattern = "O[0-9]+" }
+        amount = { type = "float64", range = [5e-324, inf] }
+        pieces = { type = "int32", nullable = true, range = [1, 99] }
+        status = { type = "string", nullable = true, one_of = ["open", "paid"], class = "personal" }
+        ordered_at = { type = "timestamp" }
+        [[contract.checks]]
+        name = "order_id has at most 12 characters"
+        sql = 'character_length("order_id") <= 12'
+        [[contract.checks]]
+        name = "status is there"
+        sql = '"status" IS NOT NULL'
+        severity = "warn"
+        [[contract.checks]]
+        name = "no tests"
+        sql = """NOT ("status" = 'test')"""
+    "#;
+    assert_eq!(spec.unwrap(), toml::from_str::<DatasetSpec>(expected).unwrap());
 }
 
 #[test]
@@ -295,7 +327,18 @@ fn what_would_weaken_a_contract_is_told_with_its_place() {
          slaProperties:\n- {property: retention, value: 6, unit: months}\n",
     );
     assert!(spec.is_some());
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r"
+    weaker 9:15 the column `a` is of type `object` (a dataset has no such columns; without it, the column is left out)
+    weaker 10:53 this relationship cannot be held here (a column refers to one column of a dataset: `to: planes.tailnum`)
+    weaker 14:7 what this rule allows cannot be held here (say it as a condition over a row under [[contract.checks]], and take it out of the file)
+    weaker 15:7 a rule that lets some rows through cannot be held here (a row keeps a promise or does not; how many may be set aside is said by `max_quarantined`)
+    weaker 16:19 this query cannot be held against rows as they come (only `SELECT COUNT(*) FROM TABLE WHERE CONDITION` with `mustBe: 0` is a condition over each row)
+    weaker 17:7 rules of the engine `soda` are not known here (say it as a condition over a row under [[contract.checks]], and take it out of the file)
+    weaker 19:8 the metric `freshness` is not known here (say it as a condition over a row under [[contract.checks]], and take it out of the file)
+    weaker 21:4 `retention` is no length of time that can be told exactly (a number, and one of the units y, w, d, h, min, s, ms)
+    lost 18:7 a rule in words is for people: nothing holds it here
+    lost 7:3 the contract does not say where rows come from: they are pushed, until [source] says another
+    ");
 }
 
 #[test]
@@ -309,7 +352,15 @@ fn mistakes_are_told_with_their_place_and_what_was_meant() {
          \x20 quality:\n  - {metric: rowCount}\n  - {type: custom, engine: tenon, implementation: {voulme: {z: 3}}}\n",
     );
     assert!(spec.is_none());
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r"
+    wrong 11:5 there are two columns `a`
+    wrong 13:36 `required` of a column is true or false, and this is a text
+    wrong 15:5 a quality rule says what `mustBe`
+    wrong 6:1 ODCS knows no `schma` of a data contract (did you mean `schema`?)
+    wrong 10:36 ODCS knows no `requierd` of a column (did you mean `required`?)
+    wrong 12:15 the column `b` is of type `sting` (a dataset has no such columns; without it, the column is left out)
+    wrong 16:52 ODCS knows no `voulme` of a rule of the engine `tenon` (did you mean `volume`?)
+    ");
 }
 
 #[test]
@@ -341,7 +392,21 @@ fn yaml_that_would_do_harm_is_refused() {
             format!("{what}: {}:{} {}", remarks[0].line, remarks[0].column, remarks[0].message)
         })
         .collect();
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r"
+    a bomb: 1:9 anchors and aliases are not read here: write out what they stand for
+    an anchor: 1:10 anchors and aliases are not read here: write out what they stand for
+    a merge: 1:1 merge keys (`<<`) are not read here: write out what they add
+    a key twice: 3:1 `id` is given twice
+    too deep: 1:36 this is no YAML that is read here: recursion limit exceeded
+    too long: 1:1 the file has 2097157 bytes, and a contract at the most 1048576
+    two documents: 2:1 a file holds one contract
+    a tab: 2:2 this is no YAML that is read here: tabs disallowed within this context (block indentation)
+    no end: 1:7 this is no YAML that is read here: unclosed quote
+    nothing: 1:1 a data contract is a table of keys and values, and this is nothing
+    a text: 1:1 a data contract is a table of keys and values, and this is a text
+    another kind: 1:1 `Pod` is no data contract
+    an old version: 2:1 version `v2.2.2` of the standard is not read here: 3.0 and 3.1 are
+    ");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::MergeKeyPolicy;
-use serde_saphyr::{Location, Options, Spanned, budget, options};
+use serde_saphyr::{Error, Location, Options, Spanned, budget, options};
 
 use super::remark::Remark;
 
@@ -112,10 +113,26 @@ pub(super) fn parse(text: &str) -> Result<Node, Remark> {
         Ok(read) => Ok(Node { place: Place::of(read.referenced), value: read.value }),
         Err(error) => {
             let place = error.location().map_or(Place::TOP, Place::of);
-            let said = error.without_snippet().to_string();
+            Err(Remark::new(place, fault(error.without_snippet())))
+        }
+    }
+}
+
+/// What is wrong, for people.
+fn fault(error: &Error) -> String {
+    match error {
+        Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. } => {
+            "anchors and aliases are not read here: write out what they stand for".to_owned()
+        }
+        Error::MergeKeyNotAllowed { .. } => "merge keys (`<<`) are not read here: write out what they add".to_owned(),
+        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => "a file holds one contract".to_owned(),
+        Error::Budget { .. } => "it is nested deeper, or holds more values, than a contract may".to_owned(),
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("`{key}` is given twice"),
+        other => {
             // The place is told apart from the message.
-            let said = said.split(" at line ").next().unwrap_or(&said).trim_end_matches([':', '.', ' ']).to_owned();
-            Err(Remark::new(place, format!("this is no YAML that is read here: {said}")))
+            let said = other.to_string();
+            let said = said.split(" at line ").next().unwrap_or(&said).trim_end_matches([':', '.', ' ']);
+            format!("this is no YAML that is read here: {said}")
         }
     }
 }

@@ -111,9 +111,14 @@ pub(super) fn span_of(number: f64, unit: &str) -> Option<Span> {
         "us" => 1,
         ours => format!("1{ours}").parse::<Span>().ok()?.as_micros(),
     };
+    // Doubles hold every whole number up to here.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if number.fract() == 0.0 && (0.0..EXACT).contains(&number) {
+        return (number as i64).checked_mul(one).map(Span::from_micros);
+    }
     let micros = number * one as f64;
-    let whole = micros.fract() == 0.0 && (0.0..9e15).contains(&micros);
-    whole.then_some(Span::from_micros(micros as i64))
+    let is_whole = micros.fract() == 0.0 && (0.0..EXACT).contains(&micros);
+    is_whole.then_some(Span::from_micros(micros as i64))
 }
 
 #[cfg(test)]
