@@ -124,7 +124,9 @@ pub(crate) async fn profile(
                 QUANTILES.map(|share| format!("approx_percentile_cont({share}) WITHIN GROUP (ORDER BY {number})")),
             );
         }
-        let told = tenon_query::run(session, &format!("SELECT {} FROM {from}", wanted.join(", "))).await?;
+        // Named, because a cast that changes nothing leaves two expressions that are called the same.
+        let named: Vec<String> = wanted.iter().enumerate().map(|(at, sql)| format!("{sql} AS c{at}")).collect();
+        let told = tenon_query::run(session, &format!("SELECT {} FROM {from}", named.join(", "))).await?;
         let Some(told) = told.first().filter(|told| told.num_rows() > 0) else { continue };
         let text = |at: usize| {
             let column = told.column(at);
