@@ -520,7 +520,7 @@ fn a_deployment_tells_its_story() {
         "What the guardrails see in step 1 Brier score 0.1500 against 0.1400",
         "10% → 50% → 100%",
         "late_arrival@2 ● answers ✓ yes 0.752 2013-04-01 00:00 still 100% ↩ 1 time",
-        "● open temp has moved . A new version was asked for. #700",
+        "● open temp has moved. A new version was asked for. #700",
         "168,402 made, 164,311 with a known outcome.",
         "168 decisions in 3 hours. The busiest hour, 2013-09-30 06:00: 120 decisions, 25% of them yes; median 180 µs, 99% below 1020 µs.",
         "from 2013-04-01 00:00 late_arrival@1 100%; from 2013-05-30 00:00 late_arrival@1 100%",
