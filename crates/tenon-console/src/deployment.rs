@@ -1,6 +1,7 @@
 //! A deployment: who answers now and over time, what guards it, what was decided.
 
 use maud::{Markup, html};
+use tenon_core::fact::TrafficReason;
 
 use crate::activity::activity;
 use crate::decisions::decision_table;
@@ -8,7 +9,7 @@ use crate::home::{history, standing};
 use crate::lanes::lanes;
 use crate::page::{nothing, page, table};
 use crate::traffic::bar;
-use crate::view::{DeployedRow, DeploymentPageView, IncidentRow, Shown};
+use crate::view::{DeployedRow, DeploymentPageView, IncidentRow, PeriodRow, Shown};
 use crate::words::{count, moment, percent, prose};
 
 /// Moves of traffic that the page shows.
@@ -17,6 +18,8 @@ const MOVES: usize = 100;
 /// A deployment with its history.
 pub fn deployment(view: &DeploymentPageView) -> String {
     let deployment = &view.deployment;
+    let moves = deployment.history.iter();
+    let rollbacks: Vec<PeriodRow> = moves.filter(|moved| moved.reason == TrafficReason::RolledBack).cloned().collect();
     let body = html! {
         div.title {
             h1 { "Deployment " (deployment.name) @if view.about_people { " " span.chip.warn { "! decides about people" } } }
@@ -44,15 +47,17 @@ pub fn deployment(view: &DeploymentPageView) -> String {
                     }
                     (chart)
                 }
-                (history(&deployment.history[..deployment.history.len().min(MOVES)]))
-                @if deployment.history.len() > MOVES { p.muted { (deployment.history.len() - MOVES) " earlier moves are on record." } }
+                @if !rollbacks.is_empty() { h3 { "Rolled back" } (history(&rollbacks)) }
+                details {
+                    summary { "all " (deployment.history.len()) " moves of traffic, newest first" }
+                    (history(&deployment.history[..deployment.history.len().min(MOVES)]))
+                    @if deployment.history.len() > MOVES { p.muted { (deployment.history.len() - MOVES) " earlier moves are on record." } }
+                }
             }
         }
         (versions(&view.versions))
-        div.two {
-            (takeover(view))
-            (incidents(&view.incidents))
-        }
+        (takeover(view))
+        (incidents(&view.incidents))
         section.card {
             h2 { "Decisions" a.more href={ "/console/decisions?deployment=" (deployment.name) } { "all decisions" } }
             p { (count(deployment.decisions)) " made, " (count(deployment.outcomes)) " with a known outcome." }
@@ -118,7 +123,7 @@ fn incidents(incidents: &[IncidentRow]) -> Markup {
                     Some(closed) => { span.chip.good { "✓ closed" } " " (moment(closed)) }
                     None => span.chip.bad { "● open" },
                 } },
-                html! { (prose(&incident.sentence)) @if incident.retrain { " A new version was asked for." } " " a.fact href={ "/console/facts?from=" (incident.fact) } { "#" (incident.fact) } },
+                html! { div.told { (prose(&incident.sentence)) @if incident.retrain { ". A new version was asked for." } " " a.fact href={ "/console/facts?from=" (incident.fact) } { "#" (incident.fact) } } },
             ]
         })
         .collect();

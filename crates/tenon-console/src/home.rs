@@ -99,7 +99,7 @@ pub(crate) fn history(periods: &[PeriodRow]) -> Markup {
                 moment(period.from),
                 parts(&period.traffic),
                 reason,
-                html! { (prose(&period.sentence)) " " a.fact href={ "/console/facts?from=" (period.fact) } { "#" (period.fact) } },
+                html! { div.told { (prose(&period.sentence)) " " a.fact href={ "/console/facts?from=" (period.fact) } { "#" (period.fact) } } },
             ]
         })
         .collect();

@@ -15,7 +15,7 @@ const BELOW: f64 = 8.0;
 /// Values that are named.
 const NAMED: usize = 8;
 /// Longer values are cut where they are shown; the whole is on hover.
-const LONGEST: usize = 28;
+const LONGEST: usize = 20;
 
 /// The card, with the way to other versions.
 pub(crate) fn profiled(dataset: &str, profile: &Shown<ProfileView>) -> Markup {

@@ -380,8 +380,17 @@ fn dataset() -> DatasetView {
 fn a_profile_says_in_words_what_it_draws() {
     let html = crate::dataset(&dataset());
     let page = text(&html);
-    let told = &page[page.find("What it holds").unwrap()..page.find("Contract").unwrap()];
-    assert_snapshot!(told, @"");
+    for part in [
+        "What it holds ◷ as of q1 as it is now 4,000 rows in version 12. The figures come from a sample of 1,000 of them;",
+        "arr_delay int64, minutes how the values of arr_delay are spread From −86 to 1272, in 4 bars of equal width. \
+         The fullest is from −86 to 253.5, with 900 rows.",
+        "missing 25 (2.5%) different about 577 median −5 , mean 7.2 half lie −17 to 14 90% lie −32 to 91",
+        "The fullest is from 2013-01-01 05:00 to",
+        "UA 600 61.5% &lt;b&gt; 200 20.5% (empty) 50 5.1% others 125 12.8%",
+        "No value comes twice.",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
     // Each chart has a name and a description of its own; a bar of one row beside one of 900 is there to be seen.
     assert!(
         html.contains(r#"aria-labelledby="spread-0 spread-0-in-words""#) && html.contains(r#"<title id="spread-1">"#)
@@ -441,8 +450,16 @@ fn decisions_are_paged_and_filtered_by_links() {
         assert!(html.contains(&format!("href=\"{link}\"")), "{link}: {html}");
     }
     let page = text(&html);
-    let told = &page[page.find("Decisions of").unwrap()..page.find("Every figure").unwrap()];
-    assert_snapshot!(told, @"");
+    for part in [
+        "Decisions of late_arrival What was decided, newest first.",
+        "You may not see those of hiring.",
+        "2013-07-01 14:00 tailnum N501 yes 83% ✓ right: yes late_arrival@2 013e9b1c…",
+        "✗ wrong: no late_arrival@3 ◐ candidate 013e9b1c…",
+        "not known yet",
+        "← newest older →",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
 }
 
 fn deployment_page() -> DeploymentPageView {
@@ -503,7 +520,7 @@ fn a_deployment_tells_its_story() {
         "What the guardrails see in step 1 Brier score 0.1500 against 0.1400",
         "10% → 50% → 100%",
         "late_arrival@2 ● answers ✓ yes 0.752 2013-04-01 00:00 still 100% ↩ 1 time",
-        "● open temp has moved A new version was asked for. #700",
+        "● open temp has moved. A new version was asked for. #700",
         "168,402 made, 164,311 with a known outcome.",
         "168 decisions in 3 hours. The busiest hour, 2013-09-30 06:00: 120 decisions, 25% of them yes; median 180 µs, 99% below 1020 µs.",
         "from 2013-04-01 00:00 late_arrival@1 100%; from 2013-05-30 00:00 late_arrival@1 100%",

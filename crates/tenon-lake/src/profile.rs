@@ -110,23 +110,17 @@ pub(crate) async fn profile(
             DataType::Date32 => Some(format!("CAST(arrow_cast({column}, 'Int32') AS DOUBLE)")),
             _ => None,
         };
-        let mut wanted = vec![
-            format!("count({column})"),
-            format!("approx_distinct({column})"),
-            format!("min({column})"),
-            format!("max({column})"),
-        ];
-        if let Some(number) = &number {
-            wanted.push(format!("avg({number})"));
-            wanted.push(format!("min({number})"));
-            wanted.push(format!("max({number})"));
-            wanted.extend(
-                QUANTILES.map(|share| format!("approx_percentile_cont({share}) WITHIN GROUP (ORDER BY {number})")),
-            );
+        let mut wanted = "count(v), approx_distinct(v), min(v), max(v)".to_owned();
+        if number.is_some() {
+            wanted.push_str(", avg(x), min(x), max(x)");
+            for share in QUANTILES {
+                wanted.push_str(&format!(", approx_percentile_cont({share}) WITHIN GROUP (ORDER BY x)"));
+            }
         }
-        // A name each: of a column that is a number already, two of them are the same expression.
-        let wanted: Vec<String> = wanted.iter().enumerate().map(|(at, what)| format!("{what} AS c{at}")).collect();
-        let told = tenon_query::run(session, &format!("SELECT {} FROM {from}", wanted.join(", "))).await?;
+        // Two names, because DataFusion calls the least of a column and the least of its cast the same.
+        let x = number.as_ref().map_or_else(String::new, |number| format!(", {number} AS x"));
+        let sql = format!("SELECT {wanted} FROM (SELECT {column} AS v{x} FROM {from})");
+        let told = tenon_query::run(session, &sql).await?;
         let Some(told) = told.first().filter(|told| told.num_rows() > 0) else { continue };
         let text = |at: usize| {
             let column = told.column(at);

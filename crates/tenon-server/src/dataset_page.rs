@@ -25,7 +25,7 @@ use crate::versions::{AskedThen, parsed};
 /// Batches on the page.
 const PAGE: usize = 100;
 /// Quarantined rows on the page.
-const SET_ASIDE: usize = 50;
+const SET_ASIDE: usize = 20;
 /// The most that the page shows of a row that was set aside, in characters.
 const ROW_CHARS: usize = 400;
 /// The most rows, about, that a profile on a page looks at.

@@ -69,7 +69,7 @@ async fn rows_that_were_set_aside_are_listed_with_what_became_of_them() {
     assert_eq!(lake.quarantine_sums(&dataset).await.unwrap().all(), 0);
     assert!(lake.quarantined_rows(&dataset, None, 10, 100).await.unwrap().is_empty());
     let bad = |id, delay| (id, None, Some(delay));
-    company.committed("flights", "1", flights(&[bad("a", 1), bad("b", 900), bad("c", 901)])).await;
+    company.committed("flights", "1", flights(&[bad("a", 1), bad("b", 900), bad("c", 901), bad("g", 4)])).await;
     company.clock.advance_to(tenon_core::Timestamp::from_micros(HOUR));
     company.committed("flights", "2", flights(&[bad("d", 2), bad("e", 3), bad("f", 902)])).await;
 
@@ -90,4 +90,17 @@ async fn rows_that_were_set_aside_are_listed_with_what_became_of_them() {
     assert!(rows[1].resolved_at.is_some());
     let short = lake.quarantined_rows(&dataset, Some(Resolution::Open), 10, 5).await.unwrap();
     assert_eq!((short.len(), short[0].row.len(), short[0].cut), (1, 5, true));
+}
+
+#[tokio::test]
+async fn numbers_with_fractions_have_a_profile_too() {
+    let company = Company::with(specs(&FLIGHTS.replace("\"int64\"", "\"float64\""), &[])).await;
+    give(&company, "1", &many(0, 200)).await;
+    let profile = company.lake.profile("flights", AsOf::Latest).await.unwrap();
+    let delay = profile.columns.iter().find(|column| column.name == "delay").unwrap();
+    assert_eq!(
+        (delay.least.as_deref(), delay.greatest.as_deref(), delay.mean),
+        (Some("0.0"), Some("99.0"), Some(49.5))
+    );
+    assert_eq!(delay.histogram.iter().sum::<u64>(), 200);
 }

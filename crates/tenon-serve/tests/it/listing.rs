@@ -14,7 +14,7 @@ async fn decisions_are_listed_newest_first_page_by_page() {
         world.pass(Span::days(days));
         made.push(world.decide("N7").await);
     }
-    let known = Outcome { decision: made[1].id, outcome: false, known_at: world.now() };
+    let known = Outcome { decision: made[3].id, outcome: false, known_at: world.now() };
     world.serving.flush().await.unwrap();
     let list = async |before, limit| {
         let listed = world.serving.decisions(&[deployment()], before, limit).await.unwrap();
@@ -30,7 +30,7 @@ async fn decisions_are_listed_newest_first_page_by_page() {
     world.serving.flush().await.unwrap();
     let listed = world.serving.decisions(&[deployment()], None, 10).await.unwrap();
     let outcomes: Vec<Option<bool>> = listed.iter().map(|decision| decision.outcome).collect();
-    assert_eq!(outcomes, [None, None, Some(false), None]);
+    assert_eq!(outcomes, [Some(false), None, None, None]);
     let (listed, made) = (&listed[0], &made[3]);
     assert_eq!((&listed.version, listed.at, listed.decision), (&made.version, made.at, made.decision));
     assert_eq!((listed.probability, &listed.entities["tailnum"]), (made.probability, &json!("N7")));
