@@ -18,7 +18,7 @@ use crate::commit::{Step, merged_schema};
 use crate::files::{Files, change, missing, paths, rows};
 use crate::log::{Note, Seal, Sealing};
 use crate::place::Place;
-use crate::sql::columns;
+use crate::sql::{columns, quoted};
 use crate::table::{Change, Head, Table, Unsealed};
 use crate::{BatchSource, BranchRecord, Lake, LakeError, quarantine_of};
 
@@ -324,7 +324,7 @@ impl Lake {
             }
             session.register_table(TableReference::bare(name), provider).map_err(QueryError::from)?;
         }
-        let some: Vec<String> = key.iter().map(|name| format!("{} IS NOT NULL", crate::diff::quoted(name))).collect();
+        let some: Vec<String> = key.iter().map(|name| format!("{} IS NOT NULL", quoted(name))).collect();
         let (columns, some) = (columns(key), some.join(" OR "));
         let sql = format!(
             "SELECT {columns} FROM ours WHERE {some} INTERSECT (SELECT {columns} FROM theirs EXCEPT SELECT {columns} FROM gone) ORDER BY {columns} LIMIT {}",

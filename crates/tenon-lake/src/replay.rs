@@ -261,17 +261,24 @@ impl Lake {
         for replay in replays {
             authors.of_batch.extend(batches.iter().map(|batch| (files_name(replay, *batch), *batch)));
         }
-        let mut from = 0;
-        while is_merged {
+        if is_merged {
+            authors.others.extend(self.landed_on_branches(dataset)?);
+        }
+        Ok(authors)
+    }
+
+    /// The operations by which rows of a dataset landed on branches.
+    fn landed_on_branches(&self, dataset: &DatasetName) -> Result<Vec<OperationId>, LakeError> {
+        let (mut operations, mut from) = (Vec::new(), 0);
+        loop {
             let facts = self.inner.ledger.facts_of(&[BranchCommitted::KIND], from, FACTS_A_PAGE)?;
-            let Some(last) = facts.last() else { break };
+            let Some(last) = facts.last() else { return Ok(operations) };
             from = last.index + 1;
             for stored in &facts {
                 let of = stored.fact.payload::<BranchCommitted>().is_ok_and(|sealed| sealed.commit.dataset == *dataset);
-                authors.others.extend(stored.fact.operation.filter(|_| of));
+                operations.extend(stored.fact.operation.filter(|_| of));
             }
         }
-        Ok(authors)
     }
 }
 

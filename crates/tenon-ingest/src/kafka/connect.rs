@@ -1,7 +1,7 @@
 //! A consumer of the declared cluster, and what the cluster says of its topics.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -15,6 +15,8 @@ use crate::secret::reveal;
 
 /// How long a cluster may take to answer one question.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to hear why there was no answer.
+const SAID_WITHIN: Duration = Duration::from_millis(500);
 /// What all messages together may take that were fetched ahead.
 const AHEAD_KILOBYTES: usize = 64 << 10;
 
@@ -182,6 +184,11 @@ pub(crate) fn list(places: impl IntoIterator<Item = (String, i32, u64)>) -> Resu
 
 /// A question that the cluster did not answer, with what became of the connection.
 fn unanswered(consumer: &Reader, source: &KafkaSource, error: &KafkaError) -> IngestError {
+    // What the library says of its connections waits until somebody asks for messages, of which there are none yet.
+    let asked = Instant::now();
+    while consumer.context().failure().is_none() && asked.elapsed() < SAID_WITHIN {
+        consumer.poll(Duration::from_millis(10));
+    }
     let brokers = source.brokers.clone();
     match consumer.context().failure() {
         Some(what) if is_refusal(&what) => IngestError::KafkaRefused { brokers, what },
