@@ -6,6 +6,7 @@ The store is PyPI `moto` over HTTP; a proxy before it fails one request in ten a
 import io
 import json
 import random
+import resource
 import signal
 import subprocess
 import threading
@@ -278,6 +279,24 @@ def test_an_object_that_changes_while_it_is_read_is_read_anew(server, proxy, acm
     proxy.before = lambda *_: None
     company.run("ingest", "orders")
     assert held(company).num_rows == 2_000_000
+    balanced(company)
+
+
+def test_a_disk_without_room_for_an_object_is_told(server, proxy, acme):
+    company = acme("s3://raw/orders/*", proxy.address)
+    server.put("orders/large.csv", encoded(rows(0, 1_000_000), "csv"))
+    server.put("orders/small.csv", encoded(rows(2_000_000, 10), "csv"))
+
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, resource.RLIM_INFINITY))
+
+    command = [TENON, "--dir", str(company.folder), "--output", "json", "ingest", "orders"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=limited)
+    assert done.returncode == 3 and "there is no room for `s3://raw/orders/large.csv`" in done.stdout, done.stdout
+    assert held(company).num_rows == 10, "what has room is taken"
+    assert outcomes(company.json("ingest", "orders")) == {"already": 1, "committed": 1}
+    assert held(company).num_rows == 1_000_010
     balanced(company)
 
 
