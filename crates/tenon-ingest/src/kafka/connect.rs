@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tenon_core::spec::{KafkaSource, SaslMechanism};
 
@@ -144,7 +145,12 @@ pub(crate) fn partitions(consumer: &Reader, source: &KafkaSource) -> Result<Vec<
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE);
         let metadata = metadata.map_err(|error| unanswered(consumer, source, &error))?;
         let known = metadata.topics().iter().find(|known| known.name() == topic).ok_or_else(no_topic)?;
-        if known.error().is_some() || known.partitions().is_empty() {
+        // A topic that is there and may not be read, or has no leader just now, is not one that is missing.
+        if let Some(error) = known.error().filter(|error| *error != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+            let what = format!("topic `{topic}`: {}", RDKafkaErrorCode::from(error));
+            return Err(IngestError::Kafka { brokers: source.brokers.clone(), what });
+        }
+        if known.partitions().is_empty() {
             return Err(no_topic());
         }
         for partition in known.partitions() {
