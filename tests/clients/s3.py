@@ -106,7 +106,8 @@ class Proxy:
             die = self.dice.random()
             fault = None
             if self.faulty and die < 0.1:
-                fault = self.dice.choice(["500", "503", "cut before", "cut within"])
+                kinds = ["500", "cut within", "503", "cut before"]
+                fault = kinds[sum(fault != "late" for fault in self.faults) % 4]
             elif self.faulty and die < 0.2:
                 fault = "late"
             if fault:

@@ -62,7 +62,7 @@ def held(company, name="events"):
 
 def reasons(company, name="events"):
     kept = DeltaTable(company.table(f"{name}__quarantine")).to_pyarrow_table().to_pylist()
-    return sorted((json.loads(row["_row"])["id"], row["_reason"]) for row in kept)
+    return sorted((int(json.loads(row["_row"])["id"]), row["_reason"]) for row in kept)
 
 
 def push(address, body, kind="application/x-ndjson", dataset="pushed"):

@@ -86,7 +86,9 @@ def test_rebalances_and_moved_offsets_of_the_group_change_nothing(broker, readin
     # Somebody sets the group back to the beginning, and far ahead.
     for offset in (0, 1_000_000):
         mover = Consumer({"bootstrap.servers": broker.address, "group.id": "watchers"})
-        mover.commit(offsets=[TopicPartition("readings", p, offset) for p in range(4)], asynchronous=False)
+        places = [TopicPartition("readings", p, offset) for p in range(4)]
+        # As soon as the broker believes that the members have gone.
+        eventually(lambda: mover.commit(offsets=places, asynchronous=False))
         mover.close()
         broker.produce(stream(range(number, number + 100)))
         number += 100

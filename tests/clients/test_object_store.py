@@ -6,6 +6,7 @@ The store is PyPI `moto` over HTTP; a proxy before it fails one request in ten a
 import io
 import json
 import random
+import resource
 import signal
 import subprocess
 import threading
@@ -137,11 +138,11 @@ def test_a_bad_store_brings_what_the_folder_brings(server, acme):
     company.run("apply")
     (company.folder / "data/orders").mkdir(parents=True)
     formats = ["parquet", "csv", "arrow", "arrows", "ndjson"]
-    files = {f"orders/{at:02}.{formats[at % 5]}": encoded(rows(at * 1000, 1000), formats[at % 5]) for at in range(30)}
+    files = {f"orders/{at:02}.{formats[at % 5]}": encoded(rows(at * 1000, 1000), formats[at % 5]) for at in range(60)}
     files["orders/broken.csv"] = b"id,amount\n1,1\nx\n"
     files["orders/bad-rows.ndjson"] = b'{"id":900001,"amount":-5}\n{"id":900002,"amount":5}\n'
     # Two pieces and a bit, and not one byte.
-    files["orders/large.csv"] = encoded(rows(1_000_000, 1_200_000), "csv")
+    files["orders/large.csv"] = encoded(rows(1_000_000, 1_600_000), "csv")
     files["orders/none.csv"] = b""
     assert len(files["orders/large.csv"]) > 16 << 20
     for name, body in files.items():
@@ -155,28 +156,28 @@ def test_a_bad_store_brings_what_the_folder_brings(server, acme):
     told = json.loads(done.stdout)
     local = json.loads(company.run("--output", "json", "ingest", "same", check=False).stdout)
     assert [file["file"] for file in told] == [f"s3://raw/{file['file'].removeprefix('data/')}" for file in local]
-    assert outcomes(told) == outcomes(local) == {"committed": 32, "refused": 2}
+    assert outcomes(told) == outcomes(local) == {"committed": 62, "refused": 2}
     assert len(proxy.faults) > 10 and {"500", "503", "cut before", "cut within", "late"} == set(proxy.faults), proxy.faults
     assert held(company).sort_by("id").equals(held(company, "same").sort_by("id"))
     kept = [held(company, f"{name}__quarantine").select(["_row", "_reason"]).to_pylist() for name in ("orders", "same")]
     assert kept[0] == kept[1] and len(kept[0]) == 1
     sums = balanced(company)["datasets"]
-    assert sums["orders"]["commits"] == sums["same"]["commits"] == 32
+    assert sums["orders"]["commits"] == sums["same"]["commits"] == 62
     secrets_stay_out(company, done.stdout, done.stderr)
 
     # What did not change is not fetched again; what was refused is.
     before = len(proxy.requests)
     proxy.faulty = False
     again = json.loads(company.run("--output", "json", "ingest", "orders", check=False).stdout)
-    assert outcomes(again) == {"already": 32, "refused": 2}
+    assert outcomes(again) == {"already": 62, "refused": 2}
     fetched = {path for method, path, _ in proxy.requests[before:] if "list-type" not in path}
     assert all("broken" in path or "none" in path for path in fetched), fetched
     # The same bytes under another name are the same file; other bytes under the same name are another one.
     server.put("orders/copy.csv", files["orders/01.csv"])
     server.put("orders/02.arrow", encoded(rows(5_000_000, 10), "arrow"))
     again = json.loads(company.run("--output", "json", "ingest", "orders", check=False).stdout)
-    assert outcomes(again) == {"already": 32, "refused": 2, "committed": 1}
-    assert held(company).num_rows == 30 * 1000 + 1 + 1_200_000 + 10
+    assert outcomes(again) == {"already": 62, "refused": 2, "committed": 1}
+    assert held(company).num_rows == 60 * 1000 + 1 + 1_600_000 + 10
     balanced(company)
     proxy.stop()
 
@@ -242,7 +243,7 @@ def test_a_watched_bucket_is_listed_and_only_what_is_new_is_fetched(server, prox
 
 def test_an_object_that_changes_while_it_is_read_is_read_anew(server, proxy, acme):
     company = acme("s3://raw/orders/*.csv", proxy.address)
-    old, new = (encoded(rows(first, 800_000), "csv") for first in (0, 2_000_000))
+    old, new = (encoded(rows(first, 1_000_000), "csv") for first in (0, 2_000_000))
     assert len(old) > 8 << 20
     server.put("orders/changing.csv", old)
     pieces = []
@@ -256,10 +257,10 @@ def test_an_object_that_changes_while_it_is_read_is_read_anew(server, proxy, acm
     proxy.before = change_once
     done = company.run("ingest", "orders")
     assert "changed while it was read" in done.stderr, done.stderr
-    assert Counter(held(company).column("id").to_pylist()) == Counter(range(2_000_000, 2_800_000))
+    assert Counter(held(company).column("id").to_pylist()) == Counter(range(2_000_000, 3_000_000))
 
     # One that never rests is left alone, and taken once it rests.
-    bodies = iter(encoded(rows(3_000_000 + at, 800_000), "csv") for at in range(100))
+    bodies = iter(encoded(rows(3_000_000 + at, 1_000_000), "csv") for at in range(100))
     busy = threading.Lock()
 
     def change_always(method, path):
@@ -274,10 +275,28 @@ def test_an_object_that_changes_while_it_is_read_is_read_anew(server, proxy, acm
     server.put("orders/changing.csv", next(bodies))
     done = company.run("--output", "json", "ingest", "orders", check=False)
     assert done.returncode == 3 and "taken once it rests" in done.stdout, done.stdout + done.stderr
-    assert held(company).num_rows == 800_000
+    assert held(company).num_rows == 1_000_000
     proxy.before = lambda *_: None
     company.run("ingest", "orders")
-    assert held(company).num_rows == 1_600_000
+    assert held(company).num_rows == 2_000_000
+    balanced(company)
+
+
+def test_a_disk_without_room_for_an_object_is_told(server, proxy, acme):
+    company = acme("s3://raw/orders/*", proxy.address)
+    server.put("orders/large.csv", encoded(rows(0, 1_000_000), "csv"))
+    server.put("orders/small.csv", encoded(rows(2_000_000, 10), "csv"))
+
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, resource.RLIM_INFINITY))
+
+    command = [TENON, "--dir", str(company.folder), "--output", "json", "ingest", "orders"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=limited)
+    assert done.returncode == 3 and "there is no room for `s3://raw/orders/large.csv`" in done.stdout, done.stdout
+    assert held(company).num_rows == 10, "what has room is taken"
+    assert outcomes(company.json("ingest", "orders")) == {"already": 1, "committed": 1}
+    assert held(company).num_rows == 1_000_010
     balanced(company)
 
 
@@ -292,9 +311,11 @@ def test_what_is_wrong_with_a_store_is_said_and_no_secret_is(server, proxy, acme
     proxy.only_key = "SOMEBODY"
     done = company.run("ingest", check=False)
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "orders" in done.stdout and "it does not let us" in done.stdout and "InvalidAccessKeyId" in done.stdout, done.stdout
+    assert "orders" in done.stdout and "InvalidAccessKeyId" in done.stdout, done.stdout
+    told = company.run("--output", "json", "ingest", "orders", check=False).stdout
+    assert "it does not let us" in told, told
     assert held(company, "local").num_rows == 10
-    secrets_stay_out(company, done.stdout, done.stderr)
+    secrets_stay_out(company, done.stdout, done.stderr, told)
     proxy.only_key = None
 
     declare(company, "orders", "s3://nowhere/orders/*.csv", proxy.address)
@@ -315,7 +336,7 @@ def test_what_is_wrong_with_a_store_is_said_and_no_secret_is(server, proxy, acme
         ("ftp://raw/*.csv", "", ["`ftp://` is no object store"]),
         ("s3://raw/orders/", "", ["in the last part of a key"]),
         ("s3://raw/*.csv", 'account = "acme"', ["belongs to az://"]),
-        ("s3://raw/*.csv", 'session_token = "hunter2"', ["`env:NAME` or `file:PATH`"]),
+        ("s3://raw/*.csv", 'session_token = "hunter2"', ["a secret is never written here"]),
         ("data/*.csv", "", ["does not lie in an object store"]),
     ],
 )

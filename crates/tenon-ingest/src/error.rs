@@ -46,6 +46,16 @@ pub enum IngestError {
         /// Why.
         source: io::Error,
     },
+    /// A folder into which nothing more can be written, such as on a full disk.
+    #[error("`{path}` cannot be written: there is no room for `{name}` while it is read")]
+    NoRoom {
+        /// The folder.
+        path: String,
+        /// What was to stand there for a moment.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A file that is not what its name says.
     #[error("`{path}` cannot be read: {what}")]
     Unreadable {

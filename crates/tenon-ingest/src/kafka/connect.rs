@@ -1,12 +1,13 @@
 //! A consumer of the declared cluster, and what the cluster says of its topics.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tenon_core::spec::{KafkaSource, SaslMechanism};
 
@@ -15,6 +16,8 @@ use crate::secret::reveal;
 
 /// How long a cluster may take to answer one question.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to hear why there was no answer.
+const SAID_WITHIN: Duration = Duration::from_millis(500);
 /// What all messages together may take that were fetched ahead.
 const AHEAD_KILOBYTES: usize = 64 << 10;
 
@@ -142,7 +145,12 @@ pub(crate) fn partitions(consumer: &Reader, source: &KafkaSource) -> Result<Vec<
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE);
         let metadata = metadata.map_err(|error| unanswered(consumer, source, &error))?;
         let known = metadata.topics().iter().find(|known| known.name() == topic).ok_or_else(no_topic)?;
-        if known.error().is_some() || known.partitions().is_empty() {
+        // A topic that is there and may not be read, or has no leader just now, is not one that is missing.
+        if let Some(error) = known.error().filter(|error| *error != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
+            let what = format!("topic `{topic}`: {}", RDKafkaErrorCode::from(error));
+            return Err(IngestError::Kafka { brokers: source.brokers.clone(), what });
+        }
+        if known.partitions().is_empty() {
             return Err(no_topic());
         }
         for partition in known.partitions() {
@@ -182,6 +190,11 @@ pub(crate) fn list(places: impl IntoIterator<Item = (String, i32, u64)>) -> Resu
 
 /// A question that the cluster did not answer, with what became of the connection.
 fn unanswered(consumer: &Reader, source: &KafkaSource, error: &KafkaError) -> IngestError {
+    // What the library says of its connections waits until somebody asks for messages, of which there are none yet.
+    let asked = Instant::now();
+    while consumer.context().failure().is_none() && asked.elapsed() < SAID_WITHIN {
+        consumer.poll(Duration::from_millis(10));
+    }
     let brokers = source.brokers.clone();
     match consumer.context().failure() {
         Some(what) if is_refusal(&what) => IngestError::KafkaRefused { brokers, what },

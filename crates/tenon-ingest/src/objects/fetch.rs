@@ -33,7 +33,7 @@ impl Bucket {
     /// Fetches an object into a file without a name, which is gone with the process however that ends.
     ///
     /// # Errors
-    /// [`IngestError::Changed`] when it is written again and again, [`IngestError::Store`] and [`IngestError::Io`].
+    /// [`IngestError::Changed`] when it is written again and again, [`IngestError::Store`] and [`IngestError::NoRoom`].
     pub(crate) async fn fetch(&self, object: &ObjectMeta) -> Result<(File, Digest), IngestError> {
         let (name, mut object) = (self.name(object), object.clone());
         for _ in 0..STATES {
@@ -55,12 +55,12 @@ impl Bucket {
     }
 
     async fn fetch_state(&self, object: &ObjectMeta) -> Result<(File, Digest), Broken> {
-        let mut spool = Spool::new(self.spool.clone()).await.map_err(|source| self.no_room(source))?;
+        let mut spool = Spool::new(self.spool.clone()).await.map_err(|source| self.no_room(object, source))?;
         let mut from = 0;
         while from < object.size {
             let to = (from + PIECE).min(object.size);
             let piece = self.piece(object, from..to).await?;
-            spool = spool.add(piece).await.map_err(|source| self.no_room(source))?;
+            spool = spool.add(piece).await.map_err(|source| self.no_room(object, source))?;
             from = to;
         }
         Ok((spool.file, spool.digest.finish()))
@@ -106,8 +106,9 @@ impl Bucket {
         if is_changed(error) { Broken::Changed } else { Broken::Failed(self.failed(error)) }
     }
 
-    fn no_room(&self, source: io::Error) -> Broken {
-        Broken::Failed(IngestError::Io { path: self.spool.display().to_string(), source })
+    fn no_room(&self, object: &ObjectMeta, source: io::Error) -> Broken {
+        let (path, name) = (self.spool.display().to_string(), self.name(object));
+        Broken::Failed(IngestError::NoRoom { path, name, source })
     }
 }
 

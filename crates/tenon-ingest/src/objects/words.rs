@@ -24,10 +24,15 @@ impl Words {
     /// An error as a sentence.
     pub(super) fn of(&self, error: &Error) -> String {
         let said = self.without_secrets(&said(error));
+        // Where a listing is refused, the library has one general error for all reasons.
+        let is = |status: &str| matches!(error, Error::Generic { .. }) && said.contains(status);
         let sentence = match error {
             Error::NotFound { .. } => format!("there is no such bucket or object: {said}"),
             Error::PermissionDenied { .. } => format!("it does not let us: {said}"),
             Error::Unauthenticated { .. } => format!("it does not know who asks: {said}"),
+            _ if is("404 Not Found") => format!("there is no such bucket or object: {said}"),
+            _ if is("403 Forbidden") => format!("it does not let us: {said}"),
+            _ if is("401 Unauthorized") => format!("it does not know who asks: {said}"),
             _ => said,
         };
         match self.kind {
@@ -90,6 +95,17 @@ mod tests {
         let told = words.of(&denied(body));
         assert!(told.starts_with("it does not let us: "), "{told}");
         assert!(told.ends_with("403 Forbidden: InvalidAccessKeyId: No key … here."), "{told}");
+    }
+
+    #[test]
+    fn a_listing_that_is_refused_is_told_as_such() {
+        let general = |body: &str| Error::Generic { store: "S3", source: body.to_owned().into() };
+        let words = Words::new(StoreKind::S3, true, Vec::new());
+        assert!(words.of(&general("status code: 403 Forbidden: no")).starts_with("it does not let us: "));
+        assert!(
+            words.of(&general("status code: 404 Not Found: no")).starts_with("there is no such bucket or object: ")
+        );
+        assert_eq!(words.of(&general("no route to host")), "Generic S3 error: no route to host");
     }
 
     #[test]
