@@ -253,7 +253,7 @@ async fn a_column_that_comes_later_is_missing_in_rows_that_were_there() {
 
 #[tokio::test]
 async fn a_writer_that_looked_at_an_older_version_looks_again() {
-    let company = company().await;
+    let mut company = company().await;
     landed(&company, 0, &[Is(1, Some(10))]).await;
     let other = open(company.folder.path(), &company.clock, &company.catalog, &company.ledger).await.unwrap();
     assert_eq!(other.position(&name("flights"), PARTITION).await.unwrap(), Some(1));
@@ -261,6 +261,8 @@ async fn a_writer_that_looked_at_an_older_version_looks_again() {
     let raced = give(&other, 1, &[Is(2, Some(21))]).await;
     assert!(matches!(raced, Err(LakeError::Raced(_))), "{raced:?}");
     give(&other, 3, &[Is(2, Some(21))]).await.unwrap();
+    drop(other);
+    company.reopen().await;
     assert_eq!(table(&company, AsOf::Latest).await, BTreeMap::from([(1, Some(11)), (2, Some(21))]));
     balances(&company).await;
 }
