@@ -136,7 +136,7 @@ def test_a_user_and_a_password(company, tmp_path, monkeypatch, mechanism):
         for name, password in (("ana", PASSWORD + "x"), ("bob", PASSWORD)):
             reads(company, gate.address, security.format(name))
             monkeypatch.setenv("ACME_PASSWORD", password)
-            done = company.run("ingest", "readings", check=False)
+            done = company.run("--output", "json", "ingest", "readings", check=False)
             assert done.returncode == 3 and "SASL authentication error" in done.stdout, done.stdout + done.stderr
             assert "readings" in done.stdout and "these credentials are not right" in done.stdout, done.stdout
             said_nowhere(company, done.stdout, done.stderr)
