@@ -56,7 +56,8 @@ def test_rebalances_and_moved_offsets_of_the_group_change_nothing(broker, readin
         """Joins the group, reads a little, goes, and comes again."""
         while not stop.is_set():
             how = {"bootstrap.servers": broker.address, "group.id": "watchers", "auto.offset.reset": "earliest", **FAST}
-            consumer = Consumer(how)
+            # A member that goes while it joins is believed to come for so long.
+            consumer = Consumer(how | {"max.poll.interval.ms": 6000})
             consumer.subscribe(["readings"])
             until = time.monotonic() + 2
             while time.monotonic() < until and not stop.is_set():

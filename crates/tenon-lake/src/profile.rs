@@ -168,9 +168,10 @@ async fn histogram(
         return Ok(Vec::new());
     }
     let width = (high - low) / f64::from(BARS);
-    let bar = format!("least(CAST(floor(({number} - ({low:e})) / ({width:e})) AS BIGINT), {})", BARS - 1);
+    let bar = format!("least(CAST(floor((x - ({low:e})) / ({width:e})) AS BIGINT), {})", BARS - 1);
+    // A name of ours alone in what is asked: the table's columns may have any.
     let sql = format!(
-        "SELECT {bar} AS bar, count(*) AS n FROM {from} WHERE {number} BETWEEN ({low:e}) AND ({high:e}) GROUP BY 1"
+        "SELECT {bar}, count(*) FROM (SELECT {number} AS x FROM {from}) WHERE x BETWEEN ({low:e}) AND ({high:e}) GROUP BY 1"
     );
     let mut bars = vec![0; BARS as usize];
     for rows in tenon_query::run(session, &sql).await? {
@@ -186,7 +187,7 @@ async fn histogram(
 /// The most frequent values.
 async fn top(session: &SessionContext, from: &str, column: &str) -> Result<Vec<(String, u64)>, LakeError> {
     let sql = format!(
-        "SELECT {column}, count(*) AS n FROM {from} WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY n DESC, 1 LIMIT {TOP}"
+        "SELECT v, count(*) AS n FROM (SELECT {column} AS v FROM {from}) WHERE v IS NOT NULL GROUP BY v ORDER BY n DESC, v LIMIT {TOP}"
     );
     let mut top = Vec::new();
     for rows in tenon_query::run(session, &sql).await? {
