@@ -110,7 +110,9 @@ pub(crate) async fn profile(
             DataType::Date32 => Some(format!("CAST(arrow_cast({column}, 'Int32') AS DOUBLE)")),
             _ => None,
         };
-        let mut wanted = "count(v), approx_distinct(v), min(v), max(v)".to_owned();
+        // DataFusion does not sketch numbers with fractions; as texts they are as different.
+        let distinct = if kind.is_floating() { "CAST(v AS VARCHAR)" } else { "v" };
+        let mut wanted = format!("count(v), approx_distinct({distinct}), min(v), max(v)");
         if number.is_some() {
             wanted.push_str(", avg(x), min(x), max(x)");
             for share in QUANTILES {

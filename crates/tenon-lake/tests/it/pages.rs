@@ -102,5 +102,5 @@ async fn numbers_with_fractions_have_a_profile_too() {
         (delay.least.as_deref(), delay.greatest.as_deref(), delay.mean),
         (Some("0.0"), Some("99.0"), Some(49.5))
     );
-    assert_eq!(delay.histogram.iter().sum::<u64>(), 200);
+    assert_eq!((delay.distinct, delay.histogram.iter().sum::<u64>()), (100, 200));
 }
