@@ -310,18 +310,27 @@ fn freshness(
     spec: &mut DatasetSpec,
     notes: &mut Notes,
 ) {
-    let column = element.map(|element| element.rsplit('.').next().unwrap_or(element));
-    match (column, &spec.event_time) {
-        (Some(column), None) if spec.contract.columns.contains_key(column) => {
-            notes.lost(place, format!("`{column}` is taken for the time of a row's event"));
-            spec.event_time = Some(column.to_owned());
+    // `table.column` or `column`, where a column's own name may have points.
+    let is_named = |column: &str| {
+        element
+            .and_then(|element| element.strip_suffix(column))
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let is_told = match &spec.event_time {
+        Some(event_time) => element.is_none() || is_named(event_time),
+        None => {
+            let named =
+                spec.contract.columns.keys().filter(|column| is_named(column)).max_by_key(|column| column.len());
+            spec.event_time = named.cloned();
+            if let Some(column) = &spec.event_time {
+                notes.lost(place, format!("`{column}` is taken for the time of a row's event"));
+            }
+            spec.event_time.is_some()
         }
-        (Some(column), Some(event_time)) if column == event_time => {}
-        (None, Some(_)) => {}
-        _ => {
-            let hint = "freshness is told by the dataset's event time: name its column as the `element`";
-            return notes.weaker(place, "how fresh rows are cannot be told by this", hint);
-        }
+    };
+    if !is_told {
+        let hint = "freshness is told by the dataset's event time: name its column as the `element`";
+        return notes.weaker(place, "how fresh rows are cannot be told by this", hint);
     }
     match &spec.contract.freshness {
         None => spec.contract.freshness = Some(Freshness { at_most, severity: Severity::Warn }),
