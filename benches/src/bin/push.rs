@@ -71,7 +71,7 @@ async fn main() -> Result<(), Fault> {
 fn found(company: &Path) -> Result<(), Fault> {
     let datasets = company.join("pods/money/datasets");
     std::fs::create_dir_all(&datasets)?;
-    std::fs::write(company.join("company.toml"), "name = \"acme\"\n")?;
+    std::fs::write(company.join("company.toml"), "name = \"acme\"\n[identity]\nlocal = \"ana\"\n")?;
     std::fs::write(company.join("pods/money/pod.toml"), "mission = \"m\"\n[members.ana]\nrole = \"lead\"\n")?;
     std::fs::write(datasets.join("payments.toml"), DATASET)?;
     let applied = Command::new(tenon()?).arg("--dir").arg(company).arg("apply").output()?;
