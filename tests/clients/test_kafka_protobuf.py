@@ -11,7 +11,8 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2, wrappers_pb2
-from test_kafka import balanced, broker, declare, free_port, readings, table  # noqa: F401
+from ports import free_port
+from test_kafka import balanced, broker, declare, readings, table  # noqa: F401
 
 MOMENT = 1767225600
 READING = """syntax = "proto3";
