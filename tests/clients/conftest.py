@@ -76,10 +76,17 @@ def company(made: Company, tmp_path: Path) -> Company:
     return Company(folder, made.closing)
 
 
-@pytest.fixture(scope="session")
-def server(made: Company, tmp_path_factory):
+@contextmanager
+def serving_a_copy(made: Company, tmp_path_factory):
     """The address of a server on a copy of the company."""
     folder = tmp_path_factory.mktemp("served") / "acme"
     shutil.copytree(made.folder, folder)
     with serving(folder) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def server(made: Company, tmp_path_factory):
+    """The address of a server that tests share: each may decide there, and see what others decided."""
+    with serving_a_copy(made, tmp_path_factory) as address:
         yield address

@@ -5,8 +5,15 @@ import time
 
 import pytest
 import requests
-from conftest import serving
+from conftest import serving, serving_a_copy
 from test_versions import Small
+
+
+@pytest.fixture(scope="module")
+def server(made, tmp_path_factory):
+    """The address of a server that only reads: what it lists is what the company's folder holds."""
+    with serving_a_copy(made, tmp_path_factory) as address:
+        yield address
 
 
 def words(html: str) -> str:
