@@ -23,9 +23,10 @@ pub fn fault(sentence: impl Into<String>) -> Fault {
     sentence.into().into()
 }
 
-/// A path of the repository.
+/// A path of the repository, in which a measurement is started. A path known when it was built would be another clone's where
+/// two share a target folder.
 pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+    PathBuf::from(path)
 }
 
 /// A folder to work in that goes away afterwards; on the disk that holds the build, because a folder in memory would

@@ -32,8 +32,7 @@ fn there_and_back(name: &str, spec: &DatasetSpec) -> Imported {
 
 #[test]
 fn every_dataset_of_the_example_company_comes_back() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/acme");
-    let set = SpecSet::read(&read_folder(&folder).unwrap()).unwrap();
+    let set = SpecSet::read(&read_folder(Path::new("../../examples/acme")).unwrap()).unwrap();
     assert_eq!(set.datasets.len(), 5);
     for (name, resource) in &set.datasets {
         let owner = Owner { company: "acme", pod: &resource.pod, team: set.pods.get(&resource.pod), version: 1 };

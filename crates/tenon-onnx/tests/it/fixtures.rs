@@ -1,12 +1,12 @@
 //! Every fixture answers as ONNX Runtime did.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tenon_onnx::{Model, Tensor, TensorData};
 
 pub fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new("tests/fixtures").join(name)
 }
 
 pub fn json(name: &str) -> Value {
