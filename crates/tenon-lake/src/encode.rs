@@ -1,17 +1,21 @@
 //! Rows to Parquet, and the statistics that Delta keeps of a file.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches, max, min};
 use arrow::datatypes::{
-    DataType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    DataType, Date32Type, Field, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use arrow::datatypes::{SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
+use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowWriter, compute_leaves};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Encoding};
+use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaDataPtr;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
@@ -27,11 +31,59 @@ const COLUMNS_WITH_STATISTICS: usize = 32;
 /// Longer texts, in bytes, are no use as bounds.
 const LONGEST_BOUND: usize = 64;
 
-/// A Parquet file in memory.
-#[derive(Debug)]
+/// A Parquet file of one row group, in memory.
+#[derive(Debug, Clone)]
 pub(crate) struct Encoded {
-    pub bytes: Vec<u8>,
-    pub stats: String,
+    pub bytes: Bytes,
+    rows: usize,
+    group: RowGroupMetaDataPtr,
+    columns: Vec<EncodedColumn>,
+}
+
+/// A column of such a file.
+#[derive(Debug, Clone)]
+struct EncodedColumn {
+    name: String,
+    /// Its leaves in the row group; a column that nests has several.
+    leaves: Range<usize>,
+    nulls: usize,
+    bounds: Option<Bounds>,
+}
+
+/// What a column of a file is made of.
+pub(crate) enum Part<'a> {
+    Values(&'a ArrayRef),
+    /// The column of this number in a file that holds the very same values in the same order.
+    Lent(&'a Encoded, usize),
+}
+
+impl Encoded {
+    /// Delta's per-file statistics: rows, and nulls, least and greatest value of the first columns.
+    pub(crate) fn statistics(&self) -> String {
+        let (mut nulls, mut least, mut greatest) = (Map::new(), Map::new(), Map::new());
+        let plain = |column: &&EncodedColumn| column.leaves.len() == 1;
+        for column in self.columns.iter().take(COLUMNS_WITH_STATISTICS).filter(plain) {
+            nulls.insert(column.name.clone(), json!(column.nulls));
+            if let Some((low, high)) = &column.bounds {
+                least.insert(column.name.clone(), low.clone());
+                greatest.insert(column.name.clone(), high.clone());
+            }
+        }
+        json!({"numRecords": self.rows, "minValues": least, "maxValues": greatest, "nullCount": nulls}).to_string()
+    }
+
+    /// A column's pages, as they are copied into another file.
+    fn lend(&self, column: usize) -> ColumnCloseResult {
+        let metadata = self.group.column(self.columns[column].leaves.start).clone();
+        ColumnCloseResult {
+            bytes_written: u64::try_from(metadata.compressed_size()).unwrap_or_default(),
+            rows_written: self.rows as u64,
+            metadata,
+            bloom_filter: None,
+            column_index: None,
+            offset_index: None,
+        }
+    }
 }
 
 /// How every Parquet file of the program is written. Snappy, as every reader has it and it costs least.
@@ -58,75 +110,106 @@ pub(crate) fn encode(
         [one] => one.clone(),
         many => concat_batches(schema, many)?,
     };
-    let starts = (0..rows).step_by(ROWS_A_FILE);
-    starts.map(|start| encode_file(schema, &whole.slice(start, ROWS_A_FILE.min(rows - start)), unique)).collect()
+    let file = |range: Range<usize>| {
+        let rows = whole.slice(range.start, range.len());
+        let parts: Vec<Part<'_>> = rows.columns().iter().map(Part::Values).collect();
+        encode_parts(schema, &parts, range.len(), unique)
+    };
+    file_ranges(rows).map(file).collect()
 }
 
-fn encode_file(schema: &SchemaRef, rows: &RecordBatch, unique: &[String]) -> Result<Encoded, ParquetError> {
+/// Which rows go into which file.
+pub(crate) fn file_ranges(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(ROWS_A_FILE).map(move |start| start..rows.min(start + ROWS_A_FILE))
+}
+
+/// How the file's columns are written.
+fn file_properties(schema: &SchemaRef, parts: &[Part<'_>], unique: &[String]) -> WriterProperties {
     // Texts have their bounds in the table's log, where readers look first.
     let texts = schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8);
     let properties = texts.fold(properties(), |properties, field| {
         properties.set_column_statistics_enabled(ColumnPath::new(vec![field.name().clone()]), EnabledStatistics::None)
     });
-    let properties = unique.iter().fold(properties, |properties, column| {
-        properties.set_column_dictionary_enabled(ColumnPath::new(vec![column.clone()]), false)
+    let unique = unique.iter().filter_map(|name| schema.field_with_name(name).ok());
+    let properties = unique.fold(properties, |properties, field| {
+        let path = ColumnPath::new(vec![field.name().clone()]);
+        let properties = properties.set_column_dictionary_enabled(path.clone(), false);
+        match field.data_type() {
+            // Numbers that are given out one after the other.
+            DataType::Int64 => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            _ => properties,
+        }
     });
-    let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties.build()))?;
+    // Which pages hold which rows is told of all columns or of none, and of copied ones it is not known any more.
+    let copies = parts.iter().any(|part| matches!(part, Part::Lent(..)));
+    properties.set_offset_index_disabled(copies).build()
+}
+
+/// Encodes one file of so many rows from its columns.
+pub(crate) fn encode_parts(
+    schema: &SchemaRef,
+    parts: &[Part<'_>],
+    rows: usize,
+    unique: &[String],
+) -> Result<Encoded, ParquetError> {
+    let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(file_properties(schema, parts, unique)))?;
     let (mut file, factory) = writer.into_serialized_writer()?;
-    // One writer a leaf: a column that nests has several, and takes its share from the front.
+    // One writer a leaf, and each column takes its share from the front.
     let mut writers = factory.create_column_writers(0)?.into_iter();
     let mut columns: Vec<(usize, Vec<ArrowColumnWriter>)> = Vec::new();
-    for (at, field) in schema.fields().iter().enumerate() {
-        let leaves = compute_leaves(field, &rows.column(at).slice(0, 0))?.len();
+    for (at, (field, part)) in schema.fields().iter().zip(parts).enumerate() {
+        let leaves = match part {
+            Part::Values(values) => compute_leaves(field, &values.slice(0, 0))?.len(),
+            Part::Lent(..) => 1,
+        };
         columns.push((at, writers.by_ref().take(leaves).collect()));
     }
-    let encode_column = |(at, writers): (usize, Vec<ArrowColumnWriter>)| {
-        let leaves = compute_leaves(schema.field(at), rows.column(at))?;
-        let chunks = writers.into_iter().zip(leaves).map(|(mut writer, leaf)| {
-            writer.write(&leaf)?;
-            writer.close()
-        });
-        let chunks = chunks.collect::<Result<Vec<ArrowColumnChunk>, ParquetError>>()?;
-        let bounds = if at < COLUMNS_WITH_STATISTICS { bounds(rows.column(at)) } else { None };
-        Ok::<_, ParquetError>((chunks, bounds))
+    let encode_column = |(at, writers): (usize, Vec<ArrowColumnWriter>)| match &parts[at] {
+        Part::Values(values) => encode_column(schema.field(at), values, at, writers),
+        Part::Lent(from, column) => {
+            let EncodedColumn { nulls, bounds, .. } = &from.columns[*column];
+            Ok((Vec::new(), *nulls, bounds.clone()))
+        }
     };
-    let encoded: Vec<(Vec<ArrowColumnChunk>, Option<Bounds>)> = if rows.num_rows() < ROWS_A_THREAD {
+    let encoded: Vec<(Vec<ArrowColumnChunk>, usize, Option<Bounds>)> = if rows < ROWS_A_THREAD {
         columns.into_iter().map(encode_column).collect::<Result<_, _>>()?
     } else {
         columns.into_par_iter().with_max_len(1).map(encode_column).collect::<Result<_, _>>()?
     };
     let mut group = file.next_row_group()?;
-    let mut every_bounds = Vec::with_capacity(encoded.len());
-    for (chunks, bounds) in encoded {
-        every_bounds.push(bounds);
+    let (mut columns, mut leaf) = (Vec::with_capacity(encoded.len()), 0);
+    for ((field, part), (chunks, nulls, bounds)) in schema.fields().iter().zip(parts).zip(encoded) {
+        let leaves = leaf..leaf + chunks.len().max(1);
+        leaf = leaves.end;
+        columns.push(EncodedColumn { name: field.name().clone(), leaves, nulls, bounds });
+        if let Part::Lent(from, column) = part {
+            group.append_column(&from.bytes, from.lend(*column))?;
+        }
         for chunk in chunks {
             chunk.append_to_row_group(&mut group)?;
         }
     }
-    group.close()?;
-    Ok(Encoded { bytes: file.into_inner()?, stats: statistics(rows, every_bounds) })
+    let group = group.close()?;
+    Ok(Encoded { bytes: file.into_inner()?.into(), rows, group, columns })
+}
+
+fn encode_column(
+    field: &Field,
+    values: &ArrayRef,
+    at: usize,
+    writers: Vec<ArrowColumnWriter>,
+) -> Result<(Vec<ArrowColumnChunk>, usize, Option<Bounds>), ParquetError> {
+    let chunks = writers.into_iter().zip(compute_leaves(field, values)?).map(|(mut writer, leaf)| {
+        writer.write(&leaf)?;
+        writer.close()
+    });
+    let chunks = chunks.collect::<Result<Vec<ArrowColumnChunk>, ParquetError>>()?;
+    let bounds = if at < COLUMNS_WITH_STATISTICS { bounds(values) } else { None };
+    Ok((chunks, values.null_count(), bounds))
 }
 
 /// The least and the greatest value of a column, in JSON.
 type Bounds = (Value, Value);
-
-/// Delta's per-file statistics: rows, and nulls, least and greatest value of the first columns.
-fn statistics(rows: &RecordBatch, every_bounds: Vec<Option<Bounds>>) -> String {
-    let (mut nulls, mut least, mut greatest) = (Map::new(), Map::new(), Map::new());
-    let columns = rows.schema_ref().fields().iter().zip(rows.columns()).zip(every_bounds);
-    for ((field, column), bounds) in columns.take(COLUMNS_WITH_STATISTICS) {
-        if field.data_type().is_nested() {
-            continue;
-        }
-        nulls.insert(field.name().clone(), json!(column.null_count()));
-        if let Some((low, high)) = bounds {
-            least.insert(field.name().clone(), low);
-            greatest.insert(field.name().clone(), high);
-        }
-    }
-    let rows = rows.num_rows();
-    json!({"numRecords": rows, "minValues": least, "maxValues": greatest, "nullCount": nulls}).to_string()
-}
 
 /// The least and the greatest text; none where there is no text, or where they are too long to be kept. Eight bytes at a
 /// time decide about almost every text, several times faster than comparing texts does.

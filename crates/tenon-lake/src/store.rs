@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use deltalake::kernel::transaction::TransactionError;
 use deltalake::logstore::{CommitOrBytes, LogStoreRef, StorageConfig, logstore_for};
 use deltalake::{ObjectStoreError, Path as StorePath};
@@ -51,7 +52,7 @@ impl Store {
     }
 
     /// Writes a data file. Durable once the entry that names it is.
-    pub(crate) async fn put_data(&self, name: &str, bytes: Vec<u8>) -> Result<(), LakeError> {
+    pub(crate) async fn put_data(&self, name: &str, bytes: Bytes) -> Result<(), LakeError> {
         match &self.local {
             Some(folder) => {
                 let (folder, path) = (folder.clone(), folder.join(name));
@@ -80,7 +81,7 @@ impl Store {
             };
             return self.blocking(self.url.path().into(), link).await;
         }
-        self.put_data(name, from.data(name).await?.to_vec()).await
+        self.put_data(name, from.data(name).await?).await
     }
 
     /// The data files in the table's folder, whether a log names them or not: name, bytes, and when each was written, by
@@ -122,7 +123,7 @@ impl Store {
     }
 
     /// A data file's bytes.
-    pub(crate) async fn data(&self, name: &str) -> Result<bytes::Bytes, LakeError> {
+    pub(crate) async fn data(&self, name: &str) -> Result<Bytes, LakeError> {
         let read = async { self.log.object_store(None).get(&StorePath::from(name)).await?.bytes().await };
         read.await.map_err(|error| LakeError::read(&self.table, error.into()))
     }

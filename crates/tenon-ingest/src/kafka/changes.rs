@@ -2,16 +2,16 @@
 
 use arrow::error::ArrowError;
 use serde_json::{Map, Value};
-use tenon_core::fact::{DatasetCommitted, Stretch};
+use tenon_core::fact::Stretch;
 use tenon_core::spec::{ChangeFormat, Contract, DatasetSpec, KafkaSource};
 use tenon_core::{DatasetName, Principal};
-use tenon_lake::{BatchSource, Changes, LakeError};
+use tenon_lake::{BatchSource, Changes, LakeError, WriteOutcome};
 
 use super::batch::{Batch, Seen};
 use super::debezium::{Reader, Said};
 use super::decode::{Poison, as_set_aside, beside, json_value, no_longer};
 use super::registry::Known;
-use super::{RACES, object, sealed};
+use super::{RACES, object};
 use crate::json::rows_from_objects;
 use crate::{Ingest, IngestError};
 
@@ -29,34 +29,28 @@ impl Ingest {
         &self,
         by: &Principal,
         dataset: &DatasetName,
-        spec: &DatasetSpec,
-        source: &KafkaSource,
-        (batch, known): (Batch, Known),
-        (batch_source, stretches): (&BatchSource, Vec<Stretch>),
-    ) -> Result<DatasetCommitted, IngestError> {
-        let (spec, source) = (spec.clone(), source.clone());
-        let decoding = tokio::task::spawn_blocking(move || decode(&batch, &known, &spec, &source));
-        let changes = decoding.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))?;
-        let changes =
-            changes.map_err(|error| IngestError::Rows { dataset: dataset.to_string(), what: error.to_string() })?;
+        changes: Changes,
+        (source, stretches): (&BatchSource, Vec<Stretch>),
+    ) -> Result<WriteOutcome, IngestError> {
         let mut races = 0;
-        let outcome = loop {
+        loop {
             races += 1;
-            match self.lake.commit_changes(by, dataset, batch_source, changes.clone(), stretches.clone()).await {
+            match self.lake.commit_changes(by, dataset, source, changes.clone(), stretches.clone()).await {
                 // Somebody else wrote to the table: it is looked at once more.
                 Err(LakeError::Raced(_)) if races < RACES => {}
-                outcome => break outcome?,
+                outcome => return Ok(outcome?),
             }
-        };
-        if let Err(error) = self.hand_on(dataset, &outcome).await {
-            tracing::warn!(%dataset, "{}", tenon_core::words::chain(&error));
         }
-        sealed(dataset, outcome)
     }
 }
 
 /// What a batch's messages say of rows.
-fn decode(batch: &Batch, known: &Known, spec: &DatasetSpec, source: &KafkaSource) -> Result<Changes, ArrowError> {
+pub(super) fn decode(
+    batch: &Batch,
+    known: &Known,
+    spec: &DatasetSpec,
+    source: &KafkaSource,
+) -> Result<Changes, ArrowError> {
     let reader = Reader::of(spec, source.changes.unwrap_or(ChangeFormat::Debezium));
     let (mut upserts, mut deletes) = (Objects::default(), Objects::default());
     let (mut set_aside, mut set_aside_at) = (Vec::new(), Vec::new());

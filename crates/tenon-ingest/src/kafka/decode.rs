@@ -12,7 +12,7 @@ use tenon_core::spec::{Contract, KafkaSource};
 use tenon_lake::SetAside;
 
 use super::batch::{Batch, Seen};
-use crate::json::{Row, rows_from_objects};
+use crate::json::{JsonRows, Row};
 
 /// What became of a batch's messages.
 pub(crate) struct Decoded {
@@ -35,25 +35,26 @@ impl Poison {
     }
 }
 
-/// Makes rows of a batch's messages; `object` reads one value.
+/// Makes rows of a batch's messages; `read` takes one value.
 pub(crate) fn decode(
     batch: &Batch,
     source: &KafkaSource,
     contract: &Contract,
-    object: impl Fn(&[u8]) -> Result<Map<String, Value>, Poison>,
+    read: impl Fn(&[u8], &mut JsonRows<'_>) -> Result<(), Poison>,
 ) -> Result<Decoded, ArrowError> {
-    let mut rows: Vec<Map<String, Value>> = Vec::with_capacity(batch.len());
     let (mut good, mut set_aside) = (Vec::with_capacity(batch.len()), Vec::new());
-    for message in batch.messages() {
-        match value(&message, source).and_then(&object) {
-            Ok(row) => {
-                rows.push(row);
-                good.push(message);
+    let rows = JsonRows::fill(contract, |rows| {
+        good.clear();
+        set_aside.clear();
+        for message in batch.messages() {
+            match value(&message, source).and_then(|value| read(value, rows)) {
+                Ok(()) => good.push(message),
+                Err(poison) => set_aside.push(as_set_aside(&message, &poison.rule, &poison.what)),
             }
-            Err(poison) => set_aside.push(as_set_aside(&message, &poison.rule, &poison.what)),
         }
-    }
-    let rows = rows_from_objects(contract, &rows, beside(&good), true)?;
+        Ok::<_, ArrowError>(())
+    });
+    let rows = rows?.finish(beside(&good), true)?;
     Ok(Decoded { rows, set_aside })
 }
 
@@ -72,16 +73,24 @@ pub(crate) fn no_longer<'a>(value: &'a [u8], source: &KafkaSource) -> Result<&'a
     Ok(value)
 }
 
-/// Reads a JSON object that is nested no deeper than `max_depth`, and has no field twice.
+/// Takes a JSON object that is nested no deeper than `max_depth`, and has no field twice, as a row.
+pub(crate) fn json_row(value: &[u8], max_depth: u16, rows: &mut JsonRows<'_>) -> Result<(), Poison> {
+    let text = json_text(value, max_depth)?;
+    rows.push(text).map_err(|error| no_object(text, &error))
+}
+
+/// The same as an object.
 pub(crate) fn json_object(value: &[u8], max_depth: u16) -> Result<Map<String, Value>, Poison> {
     let text = json_text(value, max_depth)?;
-    match serde_json::from_str::<Row>(text) {
-        Ok(Row(row)) => Ok(row),
-        Err(error) if !error.is_data() => Err(Poison::new("not JSON", error.to_string())),
-        Err(error) if text.trim_start().starts_with('{') => {
-            Err(Poison::new("a field is there twice", error.to_string()))
-        }
-        Err(_) => Err(Poison::new("not a JSON object", "")),
+    serde_json::from_str::<Row>(text).map(|Row(row)| row).map_err(|error| no_object(text, &error))
+}
+
+/// Why a text is no JSON object with fields of their own.
+fn no_object(text: &str, error: &serde_json::Error) -> Poison {
+    match error.is_data() {
+        false => Poison::new("not JSON", error.to_string()),
+        true if text.trim_start().starts_with('{') => Poison::new("a field is there twice", error.to_string()),
+        true => Poison::new("not a JSON object", ""),
     }
 }
 

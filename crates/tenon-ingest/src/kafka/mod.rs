@@ -12,6 +12,7 @@ mod debezium;
 mod decode;
 mod protobuf;
 mod read;
+mod ready;
 mod registry;
 
 use std::path::Path;
@@ -22,7 +23,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use serde_json::{Map, Value};
 use tenon_core::fact::{DatasetCommitted, Reason, RowChanges, Stretch};
 use tenon_core::spec::{DatasetSpec, KafkaFormat, KafkaSource, KafkaStart};
-use tenon_core::{DatasetName, Digest, Principal};
+use tenon_core::{DatasetName, Principal};
 use tenon_lake::{BatchSource, Checked, LakeError, WriteOutcome};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +31,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{Ingest, IngestError};
 use batch::Batch;
 use connect::Reader;
-use decode::Poison;
+use decode::{Decoded, Poison};
 use read::{Place, Places, Reading, Until, beginning};
+use ready::{Decoding, Ready, Rows};
 use registry::{Known, Schemas};
 
 /// A row's way into the lake takes no longer than this where a dataset declares nothing else.
@@ -139,21 +141,26 @@ impl Ingest {
         let spec = self.spec(dataset)?;
         let source = spec.source.kafka.clone().ok_or_else(|| IngestError::NoTopics(dataset.to_string()))?;
         let consumer = Arc::new(connect::consumer(&source, dataset.as_str(), root)?);
-        let places = self.places(by, dataset, &spec, &source, &consumer).await?;
+        let places = self.places(by, dataset, &spec, &source, (&consumer, root)).await?;
         let assigned = places.iter().flat_map(|(topic, places)| {
             places.iter().map(|(partition, place)| (topic.clone(), *partition, place.next))
         });
         connect::assign(&consumer, &source, assigned)?;
         let latency = spec.latency.map_or(LATENCY, |span| Duration::from_micros(span.as_micros().unsigned_abs()));
-        let (batches, mut arriving) = mpsc::channel(1);
+        let (batches, arriving) = mpsc::channel(1);
         let age = (latency / 2).max(Duration::from_millis(10));
         let reading = Reading { consumer: Arc::clone(&consumer), source: source.clone(), places, until, age, batches };
         let reading = tokio::task::spawn_blocking(move || reading.run());
-        let mut schemas = source.registry.as_ref().map(|registry| Schemas::new(registry, root)).transpose()?;
+        let (ready, mut decoded) = mpsc::channel(1);
+        let decoding = Self::decoding(dataset, &spec, &source, root)?;
+        let decoding = tokio::spawn(decoding.run(arriving, ready));
         let mut landed = Ok(());
-        while let Some(batch) = arriving.recv().await {
-            let schemas = schemas.as_mut();
-            match self.land(by, dataset, &spec, &source, batch, schemas).await {
+        while let Some(batch) = decoded.recv().await {
+            let fact = match batch {
+                Ok(batch) => self.land(by, dataset, &spec, batch).await,
+                Err(error) => Err(error),
+            };
+            match fact {
                 Ok(fact) => {
                     taken.add(&fact);
                     tell_group(&consumer, &source, &fact);
@@ -164,11 +171,23 @@ impl Ingest {
                 }
             }
         }
-        drop(arriving);
+        drop(decoded);
+        decoding.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))?;
         let read = reading.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))?;
         // Leaving a cluster can take a moment.
         tokio::task::spawn_blocking(move || drop(consumer)).await.ok();
         landed.and(read)
+    }
+
+    fn decoding(
+        dataset: &DatasetName,
+        spec: &DatasetSpec,
+        source: &KafkaSource,
+        root: &Path,
+    ) -> Result<Decoding, IngestError> {
+        let schemas = source.registry.as_ref().map(|registry| Schemas::new(registry, root)).transpose()?;
+        let (spec, source) = (Arc::new(spec.clone()), Arc::new(source.clone()));
+        Ok(Decoding { dataset: dataset.clone(), spec, source, schemas })
     }
 
     /// Where reading begins in each partition.
@@ -178,7 +197,7 @@ impl Ingest {
         dataset: &DatasetName,
         spec: &DatasetSpec,
         source: &KafkaSource,
-        consumer: &Arc<Reader>,
+        (consumer, root): (&Arc<Reader>, &Path),
     ) -> Result<Places, IngestError> {
         let (asking, asked) = (Arc::clone(consumer), source.clone());
         let partitions = tokio::task::spawn_blocking(move || connect::partitions(&asking, &asked));
@@ -197,7 +216,9 @@ impl Ingest {
         }
         // "From the next message on" means from this moment on, also for a run that begins after this one died.
         if !begun.is_empty() {
-            self.land(by, dataset, spec, source, Batch::at_places(begun), None).await?;
+            let mut decoding = Self::decoding(dataset, spec, source, root)?;
+            let batch = decoding.decode(Batch::at_places(begun)).await?;
+            self.land(by, dataset, spec, batch).await?;
         }
         Ok(places)
     }
@@ -208,32 +229,30 @@ impl Ingest {
         by: &Principal,
         dataset: &DatasetName,
         spec: &DatasetSpec,
-        source: &KafkaSource,
-        batch: Batch,
-        schemas: Option<&mut Schemas>,
+        Ready { source, stretches, rows }: Ready,
     ) -> Result<DatasetCommitted, IngestError> {
-        let stretches = stretches(source, &batch);
-        let batch_source =
-            BatchSource { name: format!("kafka:{}", source.topics.join(",")), digest: digest(&stretches) };
-        let (contract, decoder) = (spec.contract.clone(), source.clone());
-        let known = match schemas {
-            Some(schemas) => schemas.of(&batch, source).await?,
-            None => Known::new(),
+        let outcome = match rows {
+            Rows::New(decoded, batch) => {
+                self.land_rows(by, dataset, spec, (decoded, batch), (&source, stretches)).await?
+            }
+            Rows::Changed(changes) => self.land_changes(by, dataset, *changes, (&source, stretches)).await?,
         };
-        if source.changes.is_some() {
-            return self.land_changes(by, dataset, spec, source, (batch, known), (&batch_source, stretches)).await;
+        if let Err(error) = self.hand_on(dataset, &outcome).await {
+            tracing::warn!(%dataset, "{}", tenon_core::words::chain(&error));
         }
-        let decoding = move || {
-            let object = |value: &[u8]| object(value, &known, &decoder);
-            let decoded = decode::decode(&batch, &decoder, &contract, object);
-            (decoded, batch)
-        };
-        let interrupted = |_| IngestError::Interrupted(dataset.to_string());
-        let (decoded, batch) = tokio::task::spawn_blocking(decoding).await.map_err(interrupted)?;
-        let decoded =
-            decoded.map_err(|error| IngestError::Rows { dataset: dataset.to_string(), what: error.to_string() })?;
+        sealed(dataset, outcome)
+    }
+
+    async fn land_rows(
+        &self,
+        by: &Principal,
+        dataset: &DatasetName,
+        spec: &DatasetSpec,
+        (decoded, batch): (Decoded, Batch),
+        (source, stretches): (&BatchSource, Vec<Stretch>),
+    ) -> Result<WriteOutcome, IngestError> {
         let mut races = 0;
-        let outcome = loop {
+        loop {
             let mut checker = self.lake.checker(dataset);
             let mut checked = vec![checker.check(std::slice::from_ref(&decoded.rows)).await?];
             if !decoded.set_aside.is_empty() {
@@ -244,17 +263,12 @@ impl Ingest {
                 checked = vec![Checked::set_aside(&spec.contract, decode::all_set_aside(&batch, &sentence))];
             }
             races += 1;
-            match self.lake.commit_stretches(by, dataset, &batch_source, checked, stretches.clone()).await {
+            match self.lake.commit_stretches(by, dataset, source, checked, stretches.clone()).await {
                 // Something else landed while unique values were looked up: they are looked up once more.
                 Err(LakeError::Raced(_)) if races < RACES => {}
-                outcome => break outcome?,
+                outcome => return Ok(outcome?),
             }
-        };
-        drop(batch);
-        if let Err(error) = self.hand_on(dataset, &outcome).await {
-            tracing::warn!(%dataset, "{}", tenon_core::words::chain(&error));
         }
-        sealed(dataset, outcome)
     }
 }
 
@@ -279,26 +293,6 @@ fn object(value: &[u8], known: &Known, source: &KafkaSource) -> Result<Map<Strin
         Some(Err(poison)) => Err(poison.clone()),
         None => Err(Poison::new("its schema id is unknown to the registry", format!("it is {id}"))),
     }
-}
-
-/// What a batch covers, by the names under which the table keeps positions.
-fn stretches(source: &KafkaSource, batch: &Batch) -> Vec<Stretch> {
-    let stretch = |(topic, partition, cover): (&str, i32, batch::Cover)| Stretch {
-        source: source.position_name(topic, partition),
-        first: cover.first,
-        next: cover.next,
-        rows: cover.rows,
-    };
-    batch.covers().map(stretch).collect()
-}
-
-/// What names a batch: the stretches that it covers, and nothing else.
-fn digest(stretches: &[Stretch]) -> Digest {
-    let mut digest = Digest::builder();
-    for stretch in stretches {
-        digest.update(format!("{}:{}-{}\n", stretch.source, stretch.first, stretch.next));
-    }
-    digest.finish()
 }
 
 /// Tells the declared group how far the table is. It is not asked for, so that nothing depends on it.

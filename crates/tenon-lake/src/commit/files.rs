@@ -2,24 +2,26 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use parquet::errors::ParquetError;
 use tenon_core::id::OperationId;
 
 use crate::LakeError;
-use crate::encode::{Encoded, encode};
+use crate::encode::{Encoded, encode, file_ranges};
 use crate::log::DataFile;
+use crate::raw::{ROW_NUMBER, RawRows};
 use crate::table::{Change, Table};
 
 /// Rows, encoded, and their names in the table's folder.
 pub(crate) struct Files {
     pub(super) schema: SchemaRef,
-    files: Vec<(DataFile, Vec<u8>)>,
+    files: Vec<(String, Encoded)>,
 }
 
-/// An encoded file under the name that follows from its operation.
-fn named(operation: OperationId, at: usize, Encoded { bytes, stats }: Encoded) -> (DataFile, Vec<u8>) {
-    (DataFile { path: format!("part-{at:05}-{operation}.snappy.parquet"), bytes: bytes.len(), stats }, bytes)
+/// The name of a file, which follows from its operation.
+fn name(operation: OperationId, at: usize) -> String {
+    format!("part-{at:05}-{operation}.snappy.parquet")
 }
 
 impl Files {
@@ -29,9 +31,9 @@ impl Files {
         schema: SchemaRef,
         rows: &[RecordBatch],
         unique: &[String],
-    ) -> Result<Self, parquet::errors::ParquetError> {
+    ) -> Result<Self, ParquetError> {
         let files = encode(&schema, rows, unique)?.into_iter().enumerate();
-        let files = files.map(|(at, file)| named(operation, at, file)).collect();
+        let files = files.map(|(at, file)| (name(operation, at), file)).collect();
         Ok(Self { schema, files })
     }
 
@@ -41,35 +43,28 @@ impl Files {
         first: usize,
         schema: SchemaRef,
         rows: Vec<RecordBatch>,
-    ) -> Result<Self, parquet::errors::ParquetError> {
+    ) -> Result<Self, ParquetError> {
         let columns = Arc::clone(&schema);
         let encoded = tokio::task::spawn_blocking(move || encode(&columns, &rows, &[])).await;
-        let encoded = encoded.map_err(|error| parquet::errors::ParquetError::External(Box::new(error)))??;
-        let files = encoded.into_iter().enumerate().map(|(at, file)| named(operation, first + at, file)).collect();
+        let encoded = encoded.map_err(|error| ParquetError::External(Box::new(error)))??;
+        let files = encoded.into_iter().enumerate().map(|(at, file)| (name(operation, first + at), file)).collect();
         Ok(Self { schema, files })
     }
 
-    /// The same for rows of several schemas, each group of one; together they have the columns of all.
-    pub(super) fn encode_groups(
-        operation: OperationId,
-        groups: Vec<Vec<RecordBatch>>,
-    ) -> Result<Self, parquet::errors::ParquetError> {
-        let mut fields: Vec<Arc<Field>> = Vec::new();
-        let mut files: Vec<(DataFile, Vec<u8>)> = Vec::new();
-        for group in groups {
-            let Some(schema) = group.first().map(RecordBatch::schema) else { continue };
-            for field in schema.fields() {
-                if !fields.iter().any(|known| known.name() == field.name()) {
-                    // What a source calls a column is its file's affair.
-                    fields.push(Arc::new(Field::new(field.name(), field.data_type().clone(), true)));
-                }
-            }
-            for (mut file, bytes) in Self::encode(operation, schema, &group, &[])?.files {
-                file.path = format!("part-{:05}-{operation}.snappy.parquet", files.len());
-                files.push((file, bytes));
+    /// Encodes rows as they came. What the files of the clean rows have already is copied from them.
+    pub(super) fn encode_raw(operation: OperationId, raw: &RawRows, clean: &Self) -> Result<Self, ParquetError> {
+        let mut encoded = Vec::new();
+        if let Some(landed) = &raw.landed {
+            for (range, (_, clean)) in file_ranges(landed.rows.num_rows()).zip(&clean.files) {
+                encoded.push(landed.encode(range, clean)?);
             }
         }
-        Ok(Self { schema: Arc::new(Schema::new(fields)), files })
+        for group in &raw.others {
+            let Some(first) = group.first() else { continue };
+            encoded.extend(encode(&first.schema(), group, &[ROW_NUMBER.to_owned()])?);
+        }
+        let files = encoded.into_iter().enumerate().map(|(at, file)| (name(operation, at), file)).collect();
+        Ok(Self { schema: raw.schema(), files })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -80,8 +75,9 @@ impl Files {
     /// be written, the others go again.
     pub(crate) async fn store(self, table: &Table, schema: Option<SchemaRef>) -> Result<Change, LakeError> {
         let mut added = Vec::with_capacity(self.files.len());
-        for (file, bytes) in self.files {
-            if let Err(error) = table.store().put_data(&file.path, bytes).await {
+        for (path, encoded) in self.files {
+            let file = DataFile { path, bytes: encoded.bytes.len(), stats: encoded.statistics() };
+            if let Err(error) = table.store().put_data(&file.path, encoded.bytes).await {
                 discard(table, &added).await;
                 return Err(error);
             }

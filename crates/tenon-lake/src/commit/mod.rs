@@ -7,6 +7,7 @@ mod settle;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use parquet::errors::ParquetError;
 use tenon_core::fact::{
     BranchCommitted, DatasetCommitted, DatasetRefused, DecisionsLogged, NewFact, OutcomesRecorded, Payload, Stretch,
     TableVerdict,
@@ -19,7 +20,7 @@ use tenon_ledger::DocsExt;
 use crate::contract::{Tally, quarantine_schema};
 use crate::log::{Note, Seal, Sealing};
 use crate::place::Place;
-use crate::raw::raw_rows;
+use crate::raw::{RawPiece, raw_rows};
 use crate::records::MERGED;
 use crate::table::Change;
 use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, raw_of, rows_digest};
@@ -159,11 +160,15 @@ impl Lake {
         let columns = Arc::clone(&contract);
         let (held, from) = (raw_schema.clone(), source.clone());
         let encode = move || {
-            let encode_accepted = || Files::encode(operation, columns, &accepted, &unique);
+            let encode_landed = || {
+                let landed = (accepted.iter().map(RecordBatch::num_rows).sum(), &columns);
+                let raw = raw_rows(held.as_ref(), &raw_pieces, landed, &from, now)?;
+                let files = Files::encode(operation, Arc::clone(&columns), &accepted, &unique)?;
+                Ok((Files::encode_raw(operation, &raw, &files)?, files))
+            };
             let encode_set_aside = || Files::encode(operation, quarantine_schema(), &set_aside, &[]);
-            let encode_raw = || Files::encode_groups(operation, raw_rows(held.as_ref(), &raw_pieces, &from, now)?);
-            let (files, (set_aside, raw)) = rayon::join(encode_accepted, || rayon::join(encode_set_aside, encode_raw));
-            Ok::<_, parquet::errors::ParquetError>((files?, set_aside?, raw?, accepted))
+            let (landed, set_aside) = rayon::join(encode_landed, encode_set_aside);
+            landed.and_then(|(raw, files)| Ok::<_, ParquetError>((files, set_aside?, raw, accepted)))
         };
         let interrupted = |error: tokio::task::JoinError| LakeError::Interrupted(error.to_string());
         let encoded = tokio::task::spawn_blocking(encode).await.map_err(interrupted)?;
@@ -451,11 +456,12 @@ pub(crate) fn positions(stretches: &[Stretch]) -> Vec<(String, u64)> {
     stretches.iter().map(|stretch| (stretch.source.clone(), stretch.next)).collect()
 }
 
-/// The rows as they came of all pieces, each with the number of its first row in the batch.
-fn raw_pieces(checked: &[Checked]) -> Vec<(u64, RecordBatch)> {
+/// The rows as they came of all pieces.
+fn raw_pieces(checked: &[Checked]) -> Vec<RawPiece> {
     let (mut pieces, mut first) = (Vec::new(), 0);
     for piece in checked {
-        pieces.extend(piece.raw.clone().map(|rows| (first, rows)));
+        let raw = piece.raw.clone().filter(|raw| raw.num_rows() > 0);
+        pieces.extend(raw.map(|raw| RawPiece { first, raw, gone: piece.gone.clone() }));
         first += piece.rows_in();
     }
     pieces

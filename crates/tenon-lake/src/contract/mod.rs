@@ -21,6 +21,8 @@ use arrow::record_batch::RecordBatch;
 use tenon_core::fact::Reason;
 use tenon_core::spec::Contract;
 
+use crate::raw::Raw;
+
 /// Rows that were checked against their dataset's contract, and are not committed yet.
 #[derive(Debug, Clone)]
 pub struct Checked {
@@ -30,7 +32,7 @@ pub struct Checked {
     /// Why the batch cannot be taken at all.
     pub(crate) refusal: Option<String>,
     /// The rows as they came, where the dataset keeps them.
-    pub(crate) raw: Option<RecordBatch>,
+    pub(crate) raw: Option<Raw>,
     /// The table's version whose values the unique columns were held against; none where no column is unique.
     pub(crate) unique_at: Option<u64>,
     /// Set where a row did not land.

@@ -28,6 +28,7 @@ use crate::LakeError;
 use crate::clean::{Cleaner, Input};
 use crate::landed::Landed;
 use crate::log::utc;
+use crate::raw::Raw;
 
 /// Below this many rows, columns are checked one after the other.
 const ROWS_IN_PARALLEL: usize = 4_096;
@@ -301,7 +302,7 @@ impl Rules {
             refusals: of(Severity::Refuse),
             events: self.events(&accepted)?,
         };
-        let raw = self.spec.keeps_raw().then(|| rows.clone());
+        let raw = self.spec.keeps_raw().then(|| Raw::of(rows, &table)).transpose()?;
         Ok(Checked { accepted, quarantined: quarantined?, tally, refusal: None, raw, unique_at: None, gone })
     }
 

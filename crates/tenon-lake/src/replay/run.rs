@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array};
+use arrow::compute::{concat, concat_batches, filter_record_batch, sort_to_indices, take, take_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use tenon_core::id::OperationId;
@@ -40,6 +40,20 @@ pub(super) struct Run<'a> {
     pub operation: OperationId,
     pub table: &'a Arc<Table>,
     pub quarantine: &'a Arc<Table>,
+}
+
+/// Rows with their numbers in the batch, in the order of these: a batch's files are not in it.
+fn in_order(read: Vec<(Int64Array, RecordBatch)>) -> Result<Vec<(Int64Array, RecordBatch)>, ArrowError> {
+    let Some((_, first)) = read.first() else { return Ok(read) };
+    // Pieces that their source told otherwise each have files of their own, one after the other.
+    if read.len() == 1 || read.iter().any(|(_, rows)| rows.schema_ref() != first.schema_ref()) {
+        return Ok(read);
+    }
+    let numbers = concat(&read.iter().map(|(numbers, _)| numbers as &dyn Array).collect::<Vec<_>>())?;
+    let rows = concat_batches(first.schema_ref(), read.iter().map(|(_, rows)| rows))?;
+    let order = sort_to_indices(&numbers, None, None)?;
+    let numbers = take(&numbers, &order, None)?;
+    Ok(vec![(numbers.as_primitive::<Int64Type>().clone(), take_record_batch(&rows, &order)?)])
 }
 
 /// A row of a batch: the batch's digest, and the row's number.
@@ -82,15 +96,18 @@ impl Run<'_> {
         }
         for batch in batches {
             seen.next_batch();
-            let mut pieces = Vec::new();
-            let mut numbers = Vec::new();
+            let mut read = Vec::new();
             for rows in self.lake.added(&raw_of(self.dataset.as_str()), batch.raw_version, &[]).await? {
                 let rows = without_resolved(&rows, batch, &resolved.rows).map_err(|error| self.misfit(&error))?;
                 if rows.num_rows() == 0 {
                     continue;
                 }
-                numbers.push(rows.column(0).as_primitive::<Int64Type>().clone());
                 let came = as_they_came(&rows).map_err(|error| self.misfit(&error))?;
+                read.push((rows.column(0).as_primitive::<Int64Type>().clone(), came));
+            }
+            let (mut pieces, mut numbers) = (Vec::new(), Vec::new());
+            for (number, came) in in_order(read).map_err(|error| self.misfit(&error))? {
+                numbers.push(number);
                 let checked = self.check(came, &references, (&mut seen, &mut landed), &taken).await?;
                 if let Some(refusal) = checked.refusal() {
                     return Err(LakeError::NotPossible(format!("`{}` cannot be replayed: {refusal}", batch.source)));
@@ -171,7 +188,7 @@ impl Run<'_> {
         &self,
         batch: &Batch,
         pieces: Vec<Checked>,
-        numbers: &[arrow::array::Int64Array],
+        numbers: &[Int64Array],
         written: &mut Written,
     ) -> Result<(), LakeError> {
         let operation = files_name(self.operation, batch.operation);

@@ -4,23 +4,28 @@
 //! column comes in another type than the table has under its name, it stands under that name and its type
 //! (`delay__utf8`), and the file says what the source calls it. Types that no Delta table holds are kept as text.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod batch;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use tenon_core::Timestamp;
 use tenon_core::spec::ColumnType;
 
+use crate::RAW;
 use crate::contract::convert;
-use crate::log::{is_held, stored_field, stored_type, utc};
-use crate::{BatchSource, RAW};
+use crate::log::{is_held, stored_field, stored_type};
 
+pub(crate) use batch::{RawPiece, RawRows, raw_rows};
+
+/// The number of a row in its batch.
+pub(crate) const ROW_NUMBER: &str = "_row_number";
 /// What the program itself adds to each row.
-const OWN: [&str; 4] = ["_row_number", "_source", "_source_digest", "_received_at"];
+const OWN: [&str; 4] = [ROW_NUMBER, "_source", "_source_digest", "_received_at"];
 /// The metadata of a field that says what its source calls it.
 const CALLED: &str = "source.name";
 
@@ -71,67 +76,46 @@ fn word(kind: &DataType) -> String {
     text.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
-/// The pieces of a batch, each with the number of its first row, as the table `held` takes them; consecutive pieces of the
-/// same columns together.
-///
-/// # Errors
-/// Arrow's, when a batch is larger than its types can say.
-pub(crate) fn raw_rows(
-    held: Option<&SchemaRef>,
-    pieces: &[(u64, RecordBatch)],
-    source: &BatchSource,
-    at: Timestamp,
-) -> Result<Vec<Vec<RecordBatch>>, ArrowError> {
-    let mut names = Names::of(held);
-    let digest = source.digest.to_string();
-    let mut groups: Vec<Vec<RecordBatch>> = Vec::new();
-    for (first, piece) in pieces.iter().filter(|(_, piece)| piece.num_rows() > 0) {
-        let piece_rows = raw_piece(&mut names, piece, *first as i64, (&source.name, &digest), at)?;
-        match groups.last_mut().filter(|last| last.iter().all(|rows| rows.schema_ref() == piece_rows.schema_ref())) {
-            Some(last) => last.push(piece_rows),
-            None => groups.push(vec![piece_rows]),
-        }
-    }
-    Ok(groups)
+/// Rows as they came, in types that a table holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Raw {
+    rows: RecordBatch,
+    /// For each column, the column of the clean rows that has the very same values, where cleaning left it alone.
+    same: Vec<Option<usize>>,
 }
 
-fn raw_piece(
-    names: &mut Names,
-    piece: &RecordBatch,
-    first: i64,
-    (source, digest): (&str, &str),
-    at: Timestamp,
-) -> Result<RecordBatch, ArrowError> {
-    let count = piece.num_rows();
-    let repeated = |text: &str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef;
-    let mut fields = vec![
-        Field::new(OWN[0], DataType::Int64, true),
-        Field::new(OWN[1], DataType::Utf8, true),
-        Field::new(OWN[2], DataType::Utf8, true),
-        Field::new(OWN[3], utc(), true),
-    ];
-    let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(first..first + count as i64)),
-        repeated(source),
-        repeated(digest),
-        Arc::new(TimestampMicrosecondArray::from_value(at.as_micros(), count).with_timezone("UTC")),
-    ];
-    let mut used = BTreeSet::new();
-    for (field, column) in piece.schema_ref().fields().iter().zip(piece.columns()) {
-        // Nothing at all: every row lacks it.
-        if *column.data_type() == DataType::Null {
-            continue;
+impl Raw {
+    /// Rows as they came beside the clean ones, before those that do not land are taken out.
+    ///
+    /// # Errors
+    /// Arrow's, when a column is larger than its type can say.
+    pub(crate) fn of(rows: &RecordBatch, clean: &RecordBatch) -> Result<Self, ArrowError> {
+        let (mut fields, mut columns, mut same) = (Vec::new(), Vec::new(), Vec::new());
+        for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+            // Nothing at all: every row lacks it.
+            if *column.data_type() == DataType::Null {
+                continue;
+            }
+            let column = kept(field, column)?;
+            let namesake = clean.schema_ref().index_of(field.name()).ok();
+            same.push(namesake.filter(|at| is_same(&column, clean.column(*at))));
+            fields.push(Field::new(field.name(), column.data_type().clone(), true));
+            columns.push(column);
         }
-        let column = kept(field, column)?;
-        let name = names.place(field.name(), column.data_type(), &mut used);
-        let mut kept = Field::new(&name, column.data_type().clone(), true);
-        if name != *field.name() {
-            kept.set_metadata(HashMap::from([(CALLED.to_owned(), field.name().clone())]));
-        }
-        fields.push(kept);
-        columns.push(column);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?;
+        Ok(Self { rows, same })
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+
+    pub(crate) fn num_rows(&self) -> usize {
+        self.rows.num_rows()
+    }
+}
+
+fn is_same(one: &ArrayRef, other: &ArrayRef) -> bool {
+    one.data_type() == other.data_type()
+        && !one.data_type().is_nested()
+        && (one.to_data().ptr_eq(&other.to_data()) || one == other)
 }
 
 /// Values in a type that a table holds, without changing one of them.
@@ -174,17 +158,18 @@ pub(crate) fn as_they_came(rows: &RecordBatch) -> Result<RecordBatch, ArrowError
         fields.push(Field::new(name, field.data_type().clone(), true));
         columns.push(Arc::clone(column));
     }
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use arrow::array::{AsArray, Decimal128Array, TimestampNanosecondArray, UInt64Array};
-    use tenon_core::Digest;
+    use arrow::array::{AsArray, Decimal128Array, Int64Array, TimestampNanosecondArray, UInt64Array};
+    use tenon_core::{Digest, Timestamp};
 
     use super::*;
+    use crate::BatchSource;
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
         let fields: Vec<Field> =
@@ -195,8 +180,10 @@ mod tests {
 
     fn raw(held: Option<&SchemaRef>, pieces: &[RecordBatch]) -> Vec<Vec<RecordBatch>> {
         let source = BatchSource { name: "s".to_owned(), digest: Digest::of("s") };
-        let pieces: Vec<(u64, RecordBatch)> = pieces.iter().map(|piece| (0, piece.clone())).collect();
-        raw_rows(held, &pieces, &source, Timestamp::from_micros(7)).unwrap()
+        let clean = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let piece = |rows| RawPiece { first: 0, raw: Raw::of(rows, &clean).unwrap(), gone: None };
+        let pieces: Vec<RawPiece> = pieces.iter().map(piece).collect();
+        raw_rows(held, &pieces, (0, &clean.schema()), &source, Timestamp::from_micros(7)).unwrap().others
     }
 
     fn names(rows: &RecordBatch) -> Vec<&str> {

@@ -3,19 +3,21 @@
 //! A value of the wrong kind is no error here: its column is handed on as text, so that the contract sets that one row
 //! aside with the value in its reason, and not the whole batch.
 
-use std::fmt;
-use std::sync::Arc;
+mod object;
+mod rows;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Field, Schema};
+use std::fmt;
+
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::error::ArrowError;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
-use tenon_core::spec::{Column, ColumnType, Contract};
+use tenon_core::spec::Contract;
 
 use crate::IngestError;
+pub(crate) use rows::JsonRows;
 
 /// Rows of a dataset from NDJSON. A field that a row does not have is missing there; fields that the contract does not
 /// know are kept for the quarantine's sake.
@@ -32,13 +34,15 @@ pub(crate) fn rows_from_lines<'a>(
     lines: impl Iterator<Item = &'a str>,
     first: usize,
 ) -> Result<RecordBatch, IngestError> {
-    let mut rows: Vec<Map<String, Value>> = Vec::new();
-    for (at, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let row = serde_json::from_str(line).map(|Row(row)| row);
-        rows.push(row.map_err(|error| IngestError::Json { line: first + at, what: error.to_string() })?);
-    }
-    rows_from_objects(contract, &rows, Vec::new(), false)
-        .map_err(|error| IngestError::Json { line: first, what: error.to_string() })
+    let mut lines: Vec<(usize, &str)> = (first..).zip(lines).collect();
+    lines.retain(|(_, line)| !line.trim().is_empty());
+    let rows = JsonRows::fill(contract, |rows| {
+        let mut lines = lines.iter();
+        lines.try_for_each(|(line, json)| {
+            rows.push(json).map_err(|error| IngestError::Json { line: *line, what: error.to_string() })
+        })
+    });
+    rows?.finish(Vec::new(), false).map_err(|error| IngestError::Json { line: first, what: error.to_string() })
 }
 
 /// A JSON object whose fields have names of their own. Of two fields with one name, which other readers take the last of
@@ -75,71 +79,18 @@ impl<'de> Visitor<'de> for Fields {
     }
 }
 
-/// Rows of a dataset from JSON objects, with columns that their source knows of them beside. Where `each_alone`, rows
-/// that came together by chance, a field that none of them has is missing in each.
+/// Rows of a dataset from JSON objects, as [`JsonRows::finish`] makes them.
 pub(crate) fn rows_from_objects(
     contract: &Contract,
-    rows: &[Map<String, Value>],
+    objects: &[Map<String, Value>],
     beside: Vec<(&str, ArrayRef)>,
     each_alone: bool,
 ) -> Result<RecordBatch, ArrowError> {
-    let mut fields: Vec<Field> = Vec::new();
-    let mut columns: Vec<ArrayRef> = Vec::new();
-    let beside: Vec<_> =
-        beside.into_iter().filter(|(name, _)| !rows.iter().any(|row| row.contains_key(*name))).collect();
-    let mut add = |name: &str, column: ArrayRef| {
-        fields.push(Field::new(name, column.data_type().clone(), true));
-        columns.push(column);
-    };
-    for (name, column) in &contract.columns {
-        if beside.iter().any(|(known, _)| known == name) {
-            continue;
-        }
-        // A field that no row has: where it may be missing it is, and where not the contract says so once.
-        if each_alone || column.nullable || rows.iter().any(|row| row.contains_key(name)) || rows.is_empty() {
-            add(name, typed(rows, name, column));
-        }
-    }
-    let mut others: Vec<&String> = Vec::new();
-    for name in rows.iter().flat_map(Map::keys) {
-        if !contract.columns.contains_key(name) && !others.contains(&name) {
-            others.push(name);
-        }
-    }
-    for name in others {
-        add(name, texts(rows, name));
-    }
-    beside.into_iter().for_each(|(name, column)| add(name, column));
-    let schema = Arc::new(Schema::new(fields));
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    RecordBatch::try_new_with_options(schema, columns, &options)
-}
-
-/// A column in its own JSON kind, or as text where one value is of another kind.
-fn typed(rows: &[Map<String, Value>], name: &str, column: &Column) -> ArrayRef {
-    let values = || rows.iter().map(|row| row.get(name).filter(|value| !value.is_null()));
-    let all = |is: fn(&Value) -> bool| values().flatten().all(is);
-    match column.data_type {
-        ColumnType::Boolean if all(Value::is_boolean) => {
-            Arc::new(values().map(|value| value.and_then(Value::as_bool)).collect::<BooleanArray>())
-        }
-        ColumnType::Int32 | ColumnType::Int64 if all(Value::is_i64) => {
-            Arc::new(values().map(|value| value.and_then(Value::as_i64)).collect::<Int64Array>())
-        }
-        ColumnType::Float32 | ColumnType::Float64 if all(Value::is_number) => {
-            Arc::new(values().map(|value| value.and_then(Value::as_f64)).collect::<Float64Array>())
-        }
-        _ => texts(rows, name),
-    }
-}
-
-fn texts(rows: &[Map<String, Value>], name: &str) -> ArrayRef {
-    let text = |row: &Map<String, Value>| match row.get(name)? {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    };
-    Arc::new(rows.iter().map(text).collect::<StringArray>())
+    let rows = JsonRows::fill(contract, |rows| {
+        objects.iter().for_each(|object| rows.push_object(object));
+        Ok::<_, ArrowError>(())
+    });
+    rows?.finish(beside, each_alone)
 }
 
 #[cfg(test)]
