@@ -6,12 +6,15 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches, max, min};
 use arrow::datatypes::{
-    DataType, Date32Type, Field, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    DataType, Date32Type, Field, Float32Type, Float64Type, Int32Type, Int64Type, Schema, TimestampMicrosecondType,
 };
 use arrow::datatypes::{SchemaRef, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowWriter, compute_leaves};
+use parquet::arrow::add_encoded_arrow_schema_to_metadata;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowWriter, ArrowWriterOptions, compute_leaves,
+};
 use parquet::basic::{Compression, Encoding};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
@@ -108,7 +111,7 @@ pub(crate) fn encode(
     }
     let whole = match batches {
         [one] => one.clone(),
-        many => concat_batches(schema, many)?,
+        many => concat_batches(many[0].schema_ref(), many)?,
     };
     let file = |range: Range<usize>| {
         let rows = whole.slice(range.start, range.len());
@@ -152,12 +155,18 @@ pub(crate) fn encode_parts(
     rows: usize,
     unique: &[String],
 ) -> Result<Encoded, ParquetError> {
-    let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(file_properties(schema, parts, unique)))?;
+    let mut properties = file_properties(schema, parts, unique);
+    // What the file says of its types, which need not be how the values stand in memory.
+    add_encoded_arrow_schema_to_metadata(schema, &mut properties);
+    let fields: Vec<Arc<Field>> = schema.fields().iter().zip(parts).map(|(field, part)| written(field, part)).collect();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let in_memory = Arc::new(Schema::new(fields.clone()));
+    let writer = ArrowWriter::try_new_with_options(Vec::new(), in_memory, options)?;
     let (mut file, factory) = writer.into_serialized_writer()?;
     // One writer a leaf, and each column takes its share from the front.
     let mut writers = factory.create_column_writers(0)?.into_iter();
     let mut columns: Vec<(usize, Vec<ArrowColumnWriter>)> = Vec::new();
-    for (at, (field, part)) in schema.fields().iter().zip(parts).enumerate() {
+    for (at, (field, part)) in fields.iter().zip(parts).enumerate() {
         let leaves = match part {
             Part::Values(values) => compute_leaves(field, &values.slice(0, 0))?.len(),
             Part::Lent(..) => 1,
@@ -165,7 +174,7 @@ pub(crate) fn encode_parts(
         columns.push((at, writers.by_ref().take(leaves).collect()));
     }
     let encode_column = |(at, writers): (usize, Vec<ArrowColumnWriter>)| match &parts[at] {
-        Part::Values(values) => encode_column(schema.field(at), values, at, writers),
+        Part::Values(values) => encode_column(&fields[at], values, at, writers),
         Part::Lent(from, column) => {
             let EncodedColumn { nulls, bounds, .. } = &from.columns[*column];
             Ok((Vec::new(), *nulls, bounds.clone()))
@@ -191,6 +200,16 @@ pub(crate) fn encode_parts(
     }
     let group = group.close()?;
     Ok(Encoded { bytes: file.into_inner()?.into(), rows, group, columns })
+}
+
+/// A field as its values stand in memory: texts that repeat may be there once.
+fn written(field: &Arc<Field>, part: &Part<'_>) -> Arc<Field> {
+    match part {
+        Part::Values(values) if matches!(values.data_type(), DataType::Dictionary(..)) => {
+            Arc::new(field.as_ref().clone().with_data_type(values.data_type().clone()))
+        }
+        _ => Arc::clone(field),
+    }
 }
 
 fn encode_column(
@@ -248,6 +267,7 @@ fn bounds(column: &ArrayRef) -> Option<Bounds> {
         }};
     }
     let bounds = match column.data_type() {
+        DataType::Dictionary(..) => return bounds(column.as_any_dictionary().values()),
         DataType::Int8 | DataType::Int16 => return bounds(&cast(column, &DataType::Int32).ok()?),
         DataType::Int32 => numbers!(Int32Type),
         DataType::Int64 => numbers!(Int64Type),

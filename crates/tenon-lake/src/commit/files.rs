@@ -10,7 +10,7 @@ use tenon_core::id::OperationId;
 use crate::LakeError;
 use crate::encode::{Encoded, encode, file_ranges};
 use crate::log::DataFile;
-use crate::raw::{ROW_NUMBER, RawRows};
+use crate::raw::{ROW_NUMBER, RawRows, file_schema};
 use crate::table::{Change, Table};
 
 /// Rows, encoded, and their names in the table's folder.
@@ -61,7 +61,7 @@ impl Files {
         }
         for group in &raw.others {
             let Some(first) = group.first() else { continue };
-            encoded.extend(encode(&first.schema(), group, &[ROW_NUMBER.to_owned()])?);
+            encoded.extend(encode(&file_schema(first), group, &[ROW_NUMBER.to_owned()])?);
         }
         let files = encoded.into_iter().enumerate().map(|(at, file)| (name(operation, at), file)).collect();
         Ok(Self { schema: raw.schema(), files })

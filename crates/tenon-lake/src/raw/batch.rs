@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{concat_batches, filter, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -69,7 +72,7 @@ impl RawRows {
     /// All columns, each of which may be missing in some file.
     pub(crate) fn schema(&self) -> SchemaRef {
         let landed = self.landed.iter().map(|landed| Arc::clone(&landed.schema));
-        let others = self.others.iter().filter_map(|group| group.first()).map(RecordBatch::schema);
+        let others = self.others.iter().filter_map(|group| group.first()).map(file_schema);
         let mut fields: Vec<Arc<Field>> = Vec::new();
         for schema in landed.chain(others) {
             for field in schema.fields() {
@@ -135,6 +138,15 @@ pub(crate) fn raw_rows(
         _ => None,
     };
     Ok(RawRows { landed, others })
+}
+
+/// The types that a file has for rows whose texts are in memory once.
+pub(crate) fn file_schema(rows: &RecordBatch) -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.data_type() {
+        DataType::Dictionary(_, text) => Arc::new(field.as_ref().clone().with_data_type(text.as_ref().clone())),
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new(rows.schema_ref().fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// For each column of the pieces, that of the table that can lend it; none where no column can.
@@ -220,11 +232,15 @@ impl Stamp {
         columns: Vec<ArrayRef>,
     ) -> Result<RecordBatch, ArrowError> {
         let count = numbers.len();
-        let repeated =
-            |text: &str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, count))) as ArrayRef;
+        let repeated = |text: &str| -> Result<ArrayRef, ArrowError> {
+            let keys = Int32Array::from_value(0, count);
+            Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(StringArray::from(vec![text])))?))
+        };
         let at = TimestampMicrosecondArray::from_value(self.at.as_micros(), count).with_timezone("UTC");
-        let own = [numbers, repeated(&self.source), repeated(&self.digest), Arc::new(at)];
-        let schema = Schema::new(own_fields().into_iter().chain(fields).collect::<Vec<_>>());
+        let own: [ArrayRef; OWN.len()] = [numbers, repeated(&self.source)?, repeated(&self.digest)?, Arc::new(at)];
+        let own_fields = own_fields().into_iter().zip(&own);
+        let own_fields = own_fields.map(|(field, column)| field.with_data_type(column.data_type().clone()));
+        let schema = Schema::new(own_fields.chain(fields).collect::<Vec<_>>());
         RecordBatch::try_new(Arc::new(schema), own.into_iter().chain(columns).collect())
     }
 }
@@ -315,7 +331,7 @@ mod tests {
                 }
             }
             for group in &split.others {
-                for file in encode(&group[0].schema(), group, &[ROW_NUMBER.to_owned()]).unwrap() {
+                for file in encode(&file_schema(&group[0]), group, &[ROW_NUMBER.to_owned()]).unwrap() {
                     rows.extend(read(&file));
                 }
             }

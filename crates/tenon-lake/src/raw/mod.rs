@@ -20,7 +20,7 @@ use crate::RAW;
 use crate::contract::convert;
 use crate::log::{is_held, stored_field, stored_type};
 
-pub(crate) use batch::{RawPiece, RawRows, raw_rows};
+pub(crate) use batch::{RawPiece, RawRows, file_schema, raw_rows};
 
 /// The number of a row in its batch.
 pub(crate) const ROW_NUMBER: &str = "_row_number";
