@@ -18,10 +18,10 @@ use tenon_query::RowsQuery;
 use url::Url;
 
 use crate::contract::{KeySet, Rules, SeenRows};
-use crate::landed::Landed;
-use crate::projection::{COMMITS, TABLES, commits_of};
+use crate::delta::table::{Slot, Table};
+use crate::landing::landed::Landed;
 use crate::read::on_branch;
-use crate::table::{Slot, Table};
+use crate::record::projection::{COMMITS, TABLES, commits_of};
 use crate::{
     BRANCHES_FOLDER, BranchRecord, Checked, LakeError, TableCommit, TableState, dataset_of, quarantine_of, raw_of,
 };
@@ -68,7 +68,7 @@ pub(crate) struct Inner {
     pub tables: Mutex<HashMap<String, Slot>>,
     rules: Mutex<HashMap<DatasetName, Arc<Rules>>>,
     /// What columns held at versions, for rules about their distribution.
-    pub(crate) held_before: Mutex<HashMap<(String, String, u64), Arc<crate::verdicts::Held>>>,
+    pub(crate) held_before: Mutex<HashMap<(String, String, u64), Arc<crate::landing::verdicts::Held>>>,
     /// Key sets by reference, with the versions that they were read from.
     keys: Mutex<HashMap<String, ReadKeys>>,
     /// Planned queries by text and dataset, one for each schema of the rows.
@@ -80,7 +80,7 @@ pub(crate) struct Inner {
     /// Compiled contracts of datasets that follow changes.
     pub change_rules: Mutex<HashMap<DatasetName, Arc<crate::changes::ChangeRules>>>,
     /// Profiles for pages, each computed once.
-    pub profiles: Mutex<crate::sample::Profiles>,
+    pub profiles: Mutex<crate::look::sample::Profiles>,
     #[cfg(test)]
     pub stop_after: Mutex<Option<crate::commit::Step>>,
 }

@@ -25,73 +25,50 @@
 #[cfg(test)]
 extern crate self as tenon_lake;
 
-mod added;
-mod branch;
 mod changes;
 mod clean;
 mod commit;
-mod compact;
-mod conservation;
 mod contract;
 #[cfg(test)]
 mod crash;
-#[cfg(test)]
-mod crash_versions;
-mod diff;
-mod digest;
+mod delta;
 mod encode;
 mod error;
-mod files;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
 mod fixture;
-mod hold;
 mod json;
 mod lake;
-mod landed;
-mod log;
-mod merge;
-mod moved;
-mod place;
-mod profile;
-mod projection;
+mod landing;
+mod look;
+mod quarantine;
 mod raw;
 mod read;
-mod records;
+mod record;
 mod replay;
-mod resolve;
-mod restore;
-mod sample;
-mod set_aside;
 mod sql;
-mod store;
-mod suggest;
-mod table;
-mod tag;
-mod trial;
-mod unique;
-mod vacuum;
-mod verdicts;
+mod upkeep;
+mod versions;
 
-pub use branch::BranchTable;
 pub use changes::Changes;
-pub use conservation::{Conservation, Gap, Sums};
 pub use contract::{Checked, SetAside, contract_schema, quarantine_schema};
-pub use diff::{Sample, TableDiff};
-pub use digest::rows_digest;
 pub use error::LakeError;
 pub use lake::{BatchSource, Checker, Lake, LakeOptions, WriteOutcome};
-pub use merge::{Conflict, MergeOutcome};
-pub use moved::{ColumnFigures, ColumnMove};
-pub use profile::{ColumnProfile, Profile};
-pub use projection::{TableCommit, TableState, projection};
+pub use look::profile::{ColumnProfile, Profile};
+pub use look::suggest::suggest;
+pub use look::trial::Trial;
+pub use quarantine::resolve::{Released, Selection};
+pub use quarantine::set_aside::{QuarantineSums, QuarantinedRow, Resolution};
 pub use raw::raw_of;
-pub use records::{BranchRecord, HoldRecord, TagRecord};
-pub use resolve::{Released, Selection};
-pub use set_aside::{QuarantineSums, QuarantinedRow, Resolution};
-pub use suggest::suggest;
-pub use trial::Trial;
-pub use vacuum::{Kept, TableVacuum, VacuumPlan};
+pub use record::conservation::{Conservation, Gap, Sums};
+pub use record::digest::rows_digest;
+pub use record::projection::{TableCommit, TableState, projection};
+pub use record::records::{BranchRecord, HoldRecord, TagRecord};
+pub use upkeep::vacuum::{Kept, TableVacuum, VacuumPlan};
+pub use versions::branch::BranchTable;
+pub use versions::diff::{Sample, TableDiff};
+pub use versions::merge::{Conflict, MergeOutcome};
+pub use versions::moved::{ColumnFigures, ColumnMove};
 
 /// The name of the table with the rows that broke a dataset's contract.
 pub fn quarantine_of(dataset: &str) -> String {

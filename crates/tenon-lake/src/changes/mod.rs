@@ -20,9 +20,9 @@ use tenon_core::{DatasetName, Principal};
 
 use crate::commit::{Files, Step, batch_operation, discard, positions, quarantine_table_schema, sum, table_schema};
 use crate::contract::{Rules, SeenRows, contract_schema, quarantine_schema};
-use crate::log::{Note, Seal};
-use crate::place::Place;
-use crate::table::{Change, Purpose};
+use crate::delta::log::{Note, Seal};
+use crate::delta::table::{Change, Purpose};
+use crate::landing::place::Place;
 use crate::{BatchSource, Checked, Lake, LakeError, SetAside, WriteOutcome, quarantine_of, rows_digest};
 
 use keys::{KeyColumns, Winners};

@@ -11,12 +11,12 @@ use tenon_core::id::OperationId;
 
 use super::keys::{KeyColumns, Winners};
 use crate::LakeError;
-use crate::added::decode;
 use crate::commit::Files;
-use crate::compact::aligned;
+use crate::delta::added::decode;
+use crate::delta::log::DataFile;
+use crate::delta::table::Table;
 use crate::encode::ROWS_A_FILE;
-use crate::log::DataFile;
-use crate::table::Table;
+use crate::upkeep::compact::aligned;
 
 /// What is left of a file of fewer rows is written together with others, so that files stay few.
 const FEW_ROWS: usize = 1 << 16;

@@ -12,7 +12,7 @@ use tenon_core::spec::{CleanColumn, Column, ColumnType, WholeNumber};
 
 use super::parse::Parser;
 use crate::contract::{arrow_type, convert, in_words};
-use crate::log::stored_type;
+use crate::delta::log::stored_type;
 
 /// A step that could not be applied to some rows.
 #[derive(Debug, Clone)]

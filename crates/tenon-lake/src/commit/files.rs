@@ -8,10 +8,10 @@ use parquet::errors::ParquetError;
 use tenon_core::id::OperationId;
 
 use crate::LakeError;
+use crate::delta::log::DataFile;
+use crate::delta::table::{Change, Table};
 use crate::encode::{Encoded, encode, file_ranges};
-use crate::log::DataFile;
 use crate::raw::{ROW_NUMBER, RawRows, file_schema};
-use crate::table::{Change, Table};
 
 /// Rows, encoded, and their names in the table's folder.
 pub(crate) struct Files {

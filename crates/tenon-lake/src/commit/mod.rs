@@ -18,11 +18,11 @@ use tenon_core::{DatasetName, Digest, Principal};
 use tenon_ledger::DocsExt;
 
 use crate::contract::{Tally, quarantine_schema};
-use crate::log::{Note, Seal, Sealing};
-use crate::place::Place;
+use crate::delta::log::{Note, Seal, Sealing};
+use crate::delta::table::Change;
+use crate::landing::place::Place;
 use crate::raw::{RawPiece, raw_rows};
-use crate::records::MERGED;
-use crate::table::Change;
+use crate::record::records::MERGED;
 use crate::{BatchSource, Checked, Lake, LakeError, WriteOutcome, quarantine_of, raw_of, rows_digest};
 
 use files::all_or_none;

@@ -9,7 +9,7 @@ use tenon_core::DatasetName;
 
 use crate::LakeError;
 use crate::contract::quarantine_schema;
-use crate::log::{stored_field, stored_type};
+use crate::delta::log::{stored_field, stored_type};
 
 /// The schema that a quarantine gets with a commit; none where it stays.
 pub(crate) fn quarantine_table_schema(

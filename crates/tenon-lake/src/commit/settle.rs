@@ -7,9 +7,9 @@ use tenon_core::DatasetName;
 use tenon_core::id::OperationId;
 
 use super::schema::quarantine_table_schema;
-use crate::log::{Note, Then};
-use crate::place::Place;
-use crate::table::{Change, Head, Table, Unsealed};
+use crate::delta::log::{Note, Then};
+use crate::delta::table::{Change, Head, Table, Unsealed};
+use crate::landing::place::Place;
 use crate::{Lake, LakeError};
 
 impl Lake {

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::error::ArrowError;
 use tenon_core::spec::ColumnType;
 
-use crate::log::{stored_type, utc};
+use crate::delta::log::{stored_type, utc};
 
 /// The Arrow type in which a column is held.
 pub(crate) fn arrow_type(kind: ColumnType) -> DataType {

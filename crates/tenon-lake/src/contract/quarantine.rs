@@ -17,7 +17,7 @@ use tenon_core::Timestamp;
 use tenon_core::spec::Severity;
 
 use super::broken::{Broken, ShownValue};
-use crate::log::utc;
+use crate::delta::log::utc;
 
 /// Longer values are cut where a reason shows them; the row itself keeps all.
 const LONGEST_SHOWN: usize = 80;

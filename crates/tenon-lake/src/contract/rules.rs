@@ -26,8 +26,8 @@ use super::keys::{KeySet, Seen};
 use super::quarantine::quarantine_rows;
 use crate::LakeError;
 use crate::clean::{Cleaner, Input};
-use crate::landed::Landed;
-use crate::log::utc;
+use crate::delta::log::utc;
+use crate::landing::landed::Landed;
 use crate::raw::Raw;
 
 /// Below this many rows, columns are checked one after the other.

@@ -21,8 +21,8 @@ use tenon_core::Timestamp;
 
 use super::{CALLED, Names, OWN, ROW_NUMBER, Raw};
 use crate::BatchSource;
+use crate::delta::log::utc;
 use crate::encode::{Encoded, Part, encode_parts};
-use crate::log::utc;
 
 /// A piece of a batch.
 #[derive(Debug, Clone)]

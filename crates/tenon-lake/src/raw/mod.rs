@@ -18,7 +18,7 @@ use tenon_core::spec::ColumnType;
 
 use crate::RAW;
 use crate::contract::convert;
-use crate::log::{is_held, stored_field, stored_type};
+use crate::delta::log::{is_held, stored_field, stored_type};
 
 pub(crate) use batch::{RawPiece, RawRows, file_schema, raw_rows};
 

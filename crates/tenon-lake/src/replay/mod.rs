@@ -18,10 +18,10 @@ use tenon_core::{DatasetName, Digest, Principal, Timestamp};
 
 use crate::commit::{Step, table_schema};
 use crate::contract::contract_schema;
-use crate::landed::Landed;
-use crate::log::{DataFile, Note, Seal, Sealing, Then};
-use crate::place::Place;
-use crate::table::{Change, Table};
+use crate::delta::log::{DataFile, Note, Seal, Sealing, Then};
+use crate::delta::table::{Change, Table};
+use crate::landing::landed::Landed;
+use crate::landing::place::Place;
 use crate::{Lake, LakeError, TableCommit, quarantine_of, raw_of};
 
 pub(crate) use authors::writer;

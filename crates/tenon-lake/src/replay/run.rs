@@ -15,10 +15,10 @@ use super::balance::Balance;
 use super::{Batch, Written};
 use crate::commit::{Files, discard};
 use crate::contract::{Checked, KeySet, Rules, SeenRows, Tally, quarantine_schema};
-use crate::landed::Landed;
-use crate::log::{DataFile, Entry};
+use crate::delta::log::{DataFile, Entry};
+use crate::delta::table::Table;
+use crate::landing::landed::Landed;
 use crate::raw::as_they_came;
-use crate::table::Table;
 use crate::{Lake, LakeError, raw_of, rows_digest};
 
 /// What came of all batches.

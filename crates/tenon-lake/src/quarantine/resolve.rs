@@ -17,11 +17,11 @@ use tenon_query::{Expression, QueryError};
 
 use crate::commit::{Files, Step, discard, quarantine_table_schema};
 use crate::contract::{contract_schema, quarantine_schema};
+use crate::delta::log::{DataFile, Note, Seal, Sealing, Then};
+use crate::delta::table::{Change, Table};
 use crate::json::rows_from_objects;
-use crate::log::{DataFile, Note, Seal, Sealing, Then};
-use crate::place::Place;
+use crate::landing::place::Place;
 use crate::replay::in_schema;
-use crate::table::{Change, Table};
 use crate::{Lake, LakeError, quarantine_of, rows_digest};
 
 /// Which rows of a quarantine are meant, and what is done to them before they are checked again.

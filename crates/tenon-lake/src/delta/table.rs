@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use crate::LakeError;
-use crate::log::{self, DataFile, Entry, Note};
-use crate::store::Store;
+use crate::delta::log::{self, DataFile, Entry, Note};
+use crate::delta::store::Store;
 
 /// Versions from one table checkpoint to the next.
 const CHECKPOINT_INTERVAL: u64 = 100;

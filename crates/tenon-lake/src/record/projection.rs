@@ -12,7 +12,8 @@ use tenon_core::fact::{
 };
 use tenon_ledger::{DocsExt, DocsMut, LedgerError, Projection, StoredFact};
 
-use crate::{branch_table, quarantine_of, raw_of, records};
+use super::records;
+use crate::{branch_table, quarantine_of, raw_of};
 
 /// Documents by table: the newest [`TableCommit`] with the sums over all.
 pub(crate) const TABLES: &str = "lake.table";

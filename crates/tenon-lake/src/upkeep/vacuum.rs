@@ -18,9 +18,9 @@ use tenon_ledger::DocsExt;
 use tokio::sync::MutexGuard;
 
 use crate::commit::Step;
-use crate::log::Entry;
-use crate::records::{VACUUMS, VacuumRecord};
-use crate::table::{Head, Table};
+use crate::delta::log::Entry;
+use crate::delta::table::{Head, Table};
+use crate::record::records::{VACUUMS, VacuumRecord};
 use crate::{Lake, LakeError, quarantine_of};
 
 /// So many facts are read at once.

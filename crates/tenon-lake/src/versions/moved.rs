@@ -9,8 +9,8 @@ use serde::Serialize;
 use tenon_stats::drift::psi_categorical;
 
 use crate::LakeError;
-use crate::diff::{Column, Rows, count_of};
 use crate::sql::quoted;
+use crate::versions::diff::{Column, Rows, count_of};
 
 /// Bins of numbers and moments, about equally full in the first version.
 const BINS: u32 = 10;

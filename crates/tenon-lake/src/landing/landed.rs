@@ -15,7 +15,7 @@ use tenon_core::spec::{ColumnType, DatasetSpec};
 use tenon_core::{AsOf, DatasetName, Timestamp};
 
 use crate::contract::arrow_type;
-use crate::log::utc;
+use crate::delta::log::utc;
 use crate::{Lake, LakeError, sql};
 
 /// What has landed in one dataset.

@@ -1,6 +1,8 @@
 //! What a crash leaves between the writes of a commit, and what becomes of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod versions;
+
 use tenon_core::AsOf;
 use tenon_core::fact::{DatasetCommitted, Payload};
 

@@ -13,8 +13,8 @@ use tenon_core::AsOf;
 use tenon_query::QueryError;
 use tokio::sync::OnceCell;
 
-use crate::files::Files;
-use crate::profile::profile;
+use crate::delta::files::Files;
+use crate::look::profile::profile;
 use crate::{Lake, LakeError, Profile};
 
 /// Profiles kept; beyond it all are forgotten.
@@ -86,7 +86,7 @@ impl Lake {
     ) -> Result<Sample, LakeError> {
         let handle = self.table(table).await?;
         let files = handle.files(version).await?;
-        let of: u64 = files.values().map(crate::log::DataFile::rows).sum();
+        let of: u64 = files.values().map(crate::delta::log::DataFile::rows).sum();
         if of <= most_rows {
             return Ok(Sample { rows: rows(&session, sql, 1).await?, of });
         }
@@ -118,7 +118,7 @@ impl Lake {
 
 async fn sample_of_view(session: &SessionContext, sql: &str, most_rows: u64) -> Result<Sample, LakeError> {
     let counted = tenon_query::run(session, &format!("SELECT count(*) FROM ({sql})")).await?;
-    let of = counted.first().map_or(0, |rows| crate::profile::whole(rows.column(0), 0));
+    let of = counted.first().map_or(0, |rows| crate::look::profile::whole(rows.column(0), 0));
     Ok(Sample { rows: rows(session, sql, step(of, most_rows)).await?, of })
 }
 

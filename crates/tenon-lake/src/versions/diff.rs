@@ -18,11 +18,11 @@ use serde_json::{Map, Value};
 use tenon_core::{AsOf, BranchName, DatasetName};
 use tenon_query::{QueryError, fresh};
 
-use crate::files::{missing, paths};
-use crate::moved::ColumnMove;
-use crate::place::Place;
+use crate::delta::files::{missing, paths};
+use crate::delta::table::Table;
+use crate::landing::place::Place;
 use crate::sql::{columns, quoted};
-use crate::table::Table;
+use crate::versions::moved::ColumnMove;
 use crate::{Lake, LakeError};
 
 /// The column that tells rows of one key apart.

@@ -9,7 +9,7 @@ use tenon_core::{Principal, Timestamp};
 use tenon_ledger::{DocsExt, DocsMut, DocsMutExt, LedgerError, StoredFact};
 
 use crate::commit::operation_of;
-use crate::projection::{COMMITS, TABLES, commits_of};
+use crate::record::projection::{COMMITS, TABLES, commits_of};
 use crate::{branch_table, quarantine_of};
 
 /// Documents by tag: [`TagRecord`].

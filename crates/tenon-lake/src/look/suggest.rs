@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use tenon_core::spec::{Column, ColumnType, Contract, Severity};
 
-use crate::profile::{ColumnProfile, Profile};
+use crate::look::profile::{ColumnProfile, Profile};
 
 /// With at most this many different texts, each often enough, a column is a list of choices.
 const MOST_CHOICES: u64 = 12;

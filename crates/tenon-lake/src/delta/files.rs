@@ -8,8 +8,8 @@ use datafusion::prelude::SessionContext;
 use tenon_query::QueryError;
 
 use crate::LakeError;
-use crate::log::{DataFile, rows_of};
-use crate::table::{Change, Table};
+use crate::delta::log::{DataFile, rows_of};
+use crate::delta::table::{Change, Table};
 
 /// Data files by path.
 pub(crate) type Files = BTreeMap<String, DataFile>;

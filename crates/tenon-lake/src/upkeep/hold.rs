@@ -4,7 +4,7 @@ use tenon_core::fact::{HoldCreated, HoldReleased};
 use tenon_core::{DatasetName, HoldName, Principal};
 use tenon_ledger::DocsExt;
 
-use crate::records::HOLDS;
+use crate::record::records::HOLDS;
 use crate::{HoldRecord, Lake, LakeError};
 
 impl Lake {

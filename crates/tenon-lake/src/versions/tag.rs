@@ -4,7 +4,7 @@ use tenon_core::fact::{TableVersion, TagCreated, TagDeleted};
 use tenon_core::{AsOf, DatasetName, NewFact, Payload, Principal, TagName, Timestamp};
 use tenon_ledger::DocsExt;
 
-use crate::records::TAGS;
+use crate::record::records::TAGS;
 use crate::{Lake, LakeError, QUARANTINE, TagRecord, quarantine_of};
 
 impl Lake {

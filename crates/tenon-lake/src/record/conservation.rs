@@ -10,7 +10,7 @@ use serde::Serialize;
 use tenon_core::fact::{DatasetCommitted, Payload, RowChanges};
 use tenon_core::{AsOf, DatasetName, Digest};
 
-use crate::log::Entry;
+use crate::delta::log::Entry;
 use crate::sql::columns;
 use crate::{Lake, LakeError, quarantine_of, raw_of};
 

@@ -15,11 +15,11 @@ use tenon_query::{QueryError, fresh};
 use tokio::sync::MutexGuard;
 
 use crate::commit::{Step, merged_schema};
-use crate::files::{Files, change, missing, paths, rows};
-use crate::log::{Note, Seal, Sealing};
-use crate::place::Place;
+use crate::delta::files::{Files, change, missing, paths, rows};
+use crate::delta::log::{Note, Seal, Sealing};
+use crate::delta::table::{Change, Head, Table, Unsealed};
+use crate::landing::place::Place;
 use crate::sql::{columns, quoted};
-use crate::table::{Change, Head, Table, Unsealed};
 use crate::{BatchSource, BranchRecord, Lake, LakeError, quarantine_of};
 
 /// So many keys are named where two sides took the same.
@@ -330,7 +330,7 @@ impl Lake {
             "SELECT {columns} FROM ours WHERE {some} INTERSECT (SELECT {columns} FROM theirs EXCEPT SELECT {columns} FROM gone) ORDER BY {columns} LIMIT {}",
             NAMED_KEYS + 1
         );
-        crate::diff::as_json(&tenon_query::run(&session, &sql).await?)
+        crate::versions::diff::as_json(&tenon_query::run(&session, &sql).await?)
     }
 
     /// Settles a commit that is a part of a merge; false where it is none. `held` are the tables that the caller has

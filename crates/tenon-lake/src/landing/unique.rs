@@ -11,7 +11,7 @@ use tenon_core::Timestamp;
 
 use crate::contract::{KeySet, Rules};
 use crate::lake::Checker;
-use crate::place::Place;
+use crate::landing::place::Place;
 use crate::{Checked, Lake, LakeError};
 
 /// The name that the batch has beside the table; no dataset can have it.

@@ -9,9 +9,9 @@ use tenon_core::id::OperationId;
 use tenon_core::{AsOf, DatasetName, Principal};
 
 use crate::commit::Step;
-use crate::files::{change, missing, rows};
-use crate::log::{Note, Seal, Sealing};
-use crate::table::{Change, Purpose};
+use crate::delta::files::{change, missing, rows};
+use crate::delta::log::{Note, Seal, Sealing};
+use crate::delta::table::{Change, Purpose};
 use crate::{Lake, LakeError, quarantine_of, raw_of};
 
 impl Lake {

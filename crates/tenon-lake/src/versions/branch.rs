@@ -13,12 +13,12 @@ use tenon_core::{AsOf, BranchName, DatasetName, Principal};
 use tenon_ledger::DocsExt;
 
 use crate::commit::{Step, batch_operation};
-use crate::files::{missing, rows};
-use crate::log::{self, Note};
-use crate::place::Place;
-use crate::records::{BATCHES, BRANCHES, batches_of};
-use crate::store::Store;
-use crate::table::Table;
+use crate::delta::files::{missing, rows};
+use crate::delta::log::{self, Note};
+use crate::delta::store::Store;
+use crate::delta::table::Table;
+use crate::landing::place::Place;
+use crate::record::records::{BATCHES, BRANCHES, batches_of};
 use crate::{BRANCHES_FOLDER, BatchSource, BranchRecord, Checked, Lake, LakeError, WriteOutcome, branch_table};
 
 /// How a branch's table stands beside its dataset.

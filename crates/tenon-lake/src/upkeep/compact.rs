@@ -12,11 +12,11 @@ use tenon_core::fact::DatasetCompacted;
 use tenon_core::id::OperationId;
 use tenon_core::{DatasetName, Principal};
 
-use crate::added::decode;
 use crate::commit::{Files, Step};
+use crate::delta::added::decode;
+use crate::delta::log::{Note, Seal, Sealing};
+use crate::delta::table::{Change, Head, Purpose, Table};
 use crate::encode::ROWS_A_FILE;
-use crate::log::{Note, Seal, Sealing};
-use crate::table::{Change, Head, Purpose, Table};
 use crate::{Lake, LakeError, quarantine_of, raw_of};
 
 /// A small file of a table.

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::log::Entry;
-use crate::table::Table;
+use crate::delta::log::Entry;
+use crate::delta::table::Table;
 use crate::{Lake, LakeError};
 
 impl Lake {

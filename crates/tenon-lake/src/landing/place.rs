@@ -5,7 +5,7 @@ use tenon_core::fact::{BranchCommitted, DatasetCommitted};
 use tenon_core::id::OperationId;
 
 use crate::commit::batch_operation;
-use crate::log::Sealing;
+use crate::delta::log::Sealing;
 use crate::{BatchSource, BranchRecord, branch_table, quarantine_of, raw_of};
 
 /// A dataset, or its table on a branch.
