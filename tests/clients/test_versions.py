@@ -39,12 +39,12 @@ type = "string"
 class Small:
     """A company of two datasets."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, flights=FLIGHTS):
         self.folder = folder
         self.run("init", str(folder), "--name", "acme")
         datasets = next((folder / "pods").iterdir()) / "datasets"
         datasets.mkdir(exist_ok=True)
-        (datasets / "flights.toml").write_text(FLIGHTS)
+        (datasets / "flights.toml").write_text(flights)
         (datasets / "planes.toml").write_text(PLANES)
         self.give("flights", "1", "id,delay,at\na,1,2013-01-01T00:00:00Z\nb,2,2013-01-02T00:00:00Z\n")
         self.give("planes", "1", "tailnum\nN1\n")
