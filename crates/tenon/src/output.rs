@@ -13,6 +13,8 @@ use crate::failure::Failure;
 pub struct Answer {
     json: serde_json::Value,
     text: String,
+    /// What people hear beside the JSON of it.
+    remark: Option<String>,
     verdict: Verdict,
 }
 
@@ -32,7 +34,14 @@ impl Answer {
     pub fn new(value: &impl Serialize, text: impl Into<String>) -> Result<Self, Failure> {
         let json =
             serde_json::to_value(value).map_err(|error| Failure::other("cannot write the answer as JSON", error))?;
-        Ok(Self { json, text: text.into(), verdict: Verdict::Done })
+        Ok(Self { json, text: text.into(), remark: None, verdict: Verdict::Done })
+    }
+
+    /// The same answer with a remark: below its text, or beside its JSON, which has no place for it.
+    #[must_use]
+    pub fn remarking(mut self, remark: String) -> Self {
+        self.remark = Some(remark);
+        self
     }
 
     /// The same answer, as a refusal where `refused`.
@@ -56,8 +65,11 @@ impl Answer {
     /// Prints it.
     pub fn print(self, output: Output) -> Result<Verdict, Failure> {
         let text = match output {
-            Output::Table => self.text,
-            Output::Json => format!("{:#}", self.json),
+            Output::Table => [Some(self.text), self.remark].into_iter().flatten().collect::<Vec<_>>().join("\n"),
+            Output::Json => {
+                self.remark.iter().for_each(say);
+                format!("{:#}", self.json)
+            }
         };
         // A closed pipe (`| head`) is the reader's choice, not a failure.
         let written = writeln!(stdout(), "{}", text.trim_end());

@@ -1,6 +1,6 @@
 //! All that a company's files say together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -145,7 +145,10 @@ impl SpecSet {
                 faults.push(SpecFault::at("budgets.toml", &["budgets", &at, "limit_usd"], message));
             }
         }
-        self.datasets.values().for_each(|dataset| self.check_dataset(dataset, &mut faults));
+        for (name, dataset) in &self.datasets {
+            faults.extend(reserved(name, &dataset.file));
+            self.check_dataset(dataset, &mut faults);
+        }
         self.feature_views.values().for_each(|view| self.check_feature_view(view, &mut faults));
         self.models.values().for_each(|model| self.check_model(model, &mut faults));
         self.deployments.values().for_each(|deployment| self.check_deployment(deployment, &mut faults));
@@ -182,6 +185,14 @@ impl SpecSet {
         if columns.is_empty() && spec.source.sql.is_none() {
             let message = "the contract names no columns, so nothing could land";
             faults.push(SpecFault::at(file, &["contract"], message).hint("declare each column with its type"));
+        }
+        let mut lower = HashMap::new();
+        for name in columns.keys() {
+            if let Some(other) = lower.insert(name.to_lowercase(), name) {
+                let message =
+                    format!("`{other}` and `{name}` differ in case alone, and readers of Delta tables see one column");
+                faults.push(SpecFault::at(file, &["contract", "columns", name], message).hint("rename one of them"));
+            }
         }
         super::store::check(file, spec, faults);
         super::cleaning::check(file, spec, faults);
@@ -457,6 +468,19 @@ impl Reader<'_> {
     }
 }
 
+/// Why no dataset can have a name: the program's own tables have it.
+fn reserved(name: &DatasetName, file: &str) -> Option<SpecFault> {
+    let name = name.as_str();
+    if name.contains("__") {
+        let message =
+            format!("`{name}` has two underscores in a row, as tables beside a dataset have (`flights__quarantine`)");
+        return Some(SpecFault::at(file, &[], message).hint(format!("name the file {}.toml", name.replace("__", "_"))));
+    }
+    let own = ["decisions_", "outcomes_"].into_iter().find(|own| name.starts_with(own))?;
+    let message = format!("`{name}` begins with `{own}`, as the tables of deployments do");
+    Some(SpecFault::at(file, &[], message).hint("give it another name"))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -530,6 +554,21 @@ mod tests {
         miette::NarratableReportHandler::new().render_report(&mut shown, &error).unwrap();
         assert!(shown.contains("pods/arrivals/datasets/flights.toml"), "{shown}");
         assert!(shown.contains("range = [5, 1]"), "{shown}");
+    }
+
+    #[test]
+    fn names_that_the_lake_could_not_tell_apart_are_faults() {
+        let mut files = company();
+        let text = files[2].text.clone();
+        for name in ["flights__raw", "decisions_late"] {
+            files.push(file(&format!("pods/arrivals/datasets/{name}.toml"), &text));
+        }
+        files[2].text.push_str("[contract.columns.TailNum]\ntype = \"string\"\n");
+        insta::assert_snapshot!(faults(&files).join("\n"), @r"
+        pods/arrivals/datasets/decisions_late.toml [] `decisions_late` begins with `decisions_`, as the tables of deployments do (give it another name)
+        pods/arrivals/datasets/flights.toml [contract.columns.TailNum] `tailnum` and `TailNum` differ in case alone, and readers of Delta tables see one column (rename one of them)
+        pods/arrivals/datasets/flights__raw.toml [] `flights__raw` has two underscores in a row, as tables beside a dataset have (`flights__quarantine`) (name the file flights_raw.toml)
+        ");
     }
 
     #[test]

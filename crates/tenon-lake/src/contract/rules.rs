@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, Scalar, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, Scalar, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::aggregate::{max, min};
@@ -426,8 +427,11 @@ impl ColumnRule {
         }
         let severity = self.spec.severity;
         if let Some([low, high]) = self.spec.range {
-            let numbers = cast(&values, &DataType::Float64)?;
-            let outside = outside(numbers.as_primitive(), low, high)?;
+            let outside = match values.data_type() {
+                // A double does not tell great whole numbers from each other.
+                DataType::Int64 => outside_whole(values.as_primitive(), low, high)?,
+                _ => outside(cast(&values, &DataType::Float64)?.as_primitive(), low, high)?,
+            };
             let bounds = format!("outside [{low}, {high}]");
             add(format!("{name}: {bounds}"), severity, outside, Some(format!("is {bounds}")));
         }
@@ -481,7 +485,20 @@ fn outside(numbers: &Float64Array, low: f64, high: f64) -> Result<BooleanBuffer,
     if min(numbers).is_none_or(|least| least >= low) && max(numbers).is_none_or(|greatest| greatest <= high) {
         return Ok(BooleanBuffer::new_unset(numbers.len()));
     }
+    // In Arrow's order -0 is less than 0.
+    let (low, high) = (if low == 0.0 { -0.0 } else { low }, if high == 0.0 { 0.0 } else { high });
     let (low, high) = (Float64Array::new_scalar(low), Float64Array::new_scalar(high));
+    Ok(is_true(&or(&lt(numbers, &low)?, &gt(numbers, &high)?)?))
+}
+
+/// The same for whole numbers.
+fn outside_whole(numbers: &Int64Array, low: f64, high: f64) -> Result<BooleanBuffer, ArrowError> {
+    // Beyond what a whole number can be, the bound is the last one.
+    let (low, high) = (low.ceil() as i64, high.floor() as i64);
+    if min(numbers).is_none_or(|least| least >= low) && max(numbers).is_none_or(|greatest| greatest <= high) {
+        return Ok(BooleanBuffer::new_unset(numbers.len()));
+    }
+    let (low, high) = (Int64Array::new_scalar(low), Int64Array::new_scalar(high));
     Ok(is_true(&or(&lt(numbers, &low)?, &gt(numbers, &high)?)?))
 }
 

@@ -149,6 +149,17 @@ fn promises_hold_or_say_what_broke_them() {
             "0.5 2.0 || x: NaN is outside [0.5, 2] | x: 0.4 is outside [0.5, 2]",
         ),
         (
+            "type = \"float64\"\nrange = [0, 2]",
+            Arc::new(Float64Array::from(vec![-0.0, 3.0])),
+            "-0.0 || x: 3.0 is outside [0, 2]",
+        ),
+        (
+            "type = \"int64\"\nrange = [-0.5, 9007199254740992]",
+            Arc::new(Int64Array::from(vec![0, 9_007_199_254_740_992, 9_007_199_254_740_993, -1])),
+            "0 9007199254740992 || x: 9007199254740993 is outside [-0.5, 9007199254740992] | \
+             x: -1 is outside [-0.5, 9007199254740992]",
+        ),
+        (
             "type = \"int64\"\nnullable = true\nrange = [0, 1]",
             Arc::new(Int64Array::from(vec![None, Some(1)])),
             "- 1 || ",

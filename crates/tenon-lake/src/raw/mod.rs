@@ -92,10 +92,6 @@ impl Raw {
     pub(crate) fn of(rows: &RecordBatch, clean: &RecordBatch) -> Result<Self, ArrowError> {
         let (mut fields, mut columns, mut same) = (Vec::new(), Vec::new(), Vec::new());
         for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-            // Nothing at all: every row lacks it.
-            if *column.data_type() == DataType::Null {
-                continue;
-            }
             let column = kept(field, column)?;
             let namesake = clean.schema_ref().index_of(field.name()).ok();
             same.push(namesake.filter(|at| is_same(&column, clean.column(*at))));

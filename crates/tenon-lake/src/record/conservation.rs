@@ -10,7 +10,7 @@ use serde::Serialize;
 use tenon_core::fact::{DatasetCommitted, Payload, RowChanges};
 use tenon_core::{AsOf, DatasetName, Digest};
 
-use crate::delta::log::Entry;
+use crate::delta::log::{DataFile, Entry};
 use crate::sql::columns;
 use crate::{Lake, LakeError, quarantine_of, raw_of};
 
@@ -123,7 +123,12 @@ impl Lake {
         let datasets: Vec<DatasetName> = walk.found.datasets.keys().cloned().collect();
         for dataset in datasets {
             for table in [dataset.to_string(), quarantine_of(dataset.as_str()), raw_of(dataset.as_str())] {
-                if let Some(problem) = self.unaccounted(&mut walk, &table).await? {
+                let damage = self.damaged(&table).await?;
+                let problem = match damage {
+                    None => self.unaccounted(&mut walk, &table).await?,
+                    damage => damage,
+                };
+                if let Some(problem) = problem {
                     let stretch = format!("table {table}");
                     walk.found.gap = Some(Gap { dataset, fact: None, stretch, problem });
                     return Ok(walk.found);
@@ -180,6 +185,25 @@ impl Lake {
             }
         }
         Ok(None)
+    }
+
+    /// A data file of a table's newest version that is gone, or is not what its log says.
+    async fn damaged(&self, table: &str) -> Result<Option<String>, LakeError> {
+        let Some(newest) = self.sealed_version(table)? else { return Ok(None) };
+        let handle = self.table(table).await?;
+        let there = handle.store().list_data().await?;
+        let there: HashMap<String, u64> = there.into_iter().map(|(name, bytes, _)| (name, bytes)).collect();
+        let damage = handle.files(newest).await?.into_values().find_map(|file| {
+            let DataFile { path, bytes, .. } = &file;
+            match there.get(path) {
+                None => Some(format!("its data file {path} is gone, and version {newest} needs it")),
+                Some(held) if *held != *bytes as u64 => {
+                    Some(format!("its data file {path} has {held} bytes, and its log says {bytes}"))
+                }
+                Some(_) => None,
+            }
+        });
+        Ok(damage)
     }
 
     /// Rows of a table that no fact accounts for, or that are gone.

@@ -18,7 +18,7 @@ use crate::delta::log::{self, Note};
 use crate::delta::store::Store;
 use crate::delta::table::Table;
 use crate::landing::place::Place;
-use crate::record::records::{BATCHES, BRANCHES, batches_of};
+use crate::record::records::{BATCHES, BRANCHES, MERGED, batches_of};
 use crate::{BRANCHES_FOLDER, BatchSource, BranchRecord, Checked, Lake, LakeError, WriteOutcome, branch_table};
 
 /// How a branch's table stands beside its dataset.
@@ -205,7 +205,14 @@ impl Lake {
         if sealed.is_some() {
             return Ok(sealed);
         }
-        let before = self.inner.ledger.sealed(DatasetCommitted::KIND, batch_operation(dataset, source))?;
+        let operation = batch_operation(dataset, source);
+        let begun = branch.branch.tables.iter().find(|begun| begun.dataset == *dataset).map(|begun| begun.version);
+        let merged: Option<DatasetCommitted> = self.inner.ledger.docs().read(MERGED, &operation.to_string())?;
+        // What came by the merge of another branch is here where it came before this one began.
+        if let Some(merged) = merged.filter(|merged| merged.accepted == 0 || begun >= Some(merged.version)) {
+            return Ok(Some(merged));
+        }
+        let before = self.inner.ledger.sealed(DatasetCommitted::KIND, operation)?;
         Ok(before.filter(|sealed| sealed.index < branch.fact).and_then(|sealed| sealed.fact.payload().ok()))
     }
 

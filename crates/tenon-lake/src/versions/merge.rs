@@ -101,6 +101,8 @@ impl Lake {
     async fn pairs(&self, record: &BranchRecord) -> Result<Vec<Pair>, LakeError> {
         let mut pairs = Vec::new();
         for TableVersion { dataset, .. } in &record.branch.tables {
+            // Where a dataset is declared no more, nobody could read what is merged into it.
+            self.table_spec(dataset)?;
             let place = Place { dataset, branch: Some(record) };
             pairs.push(Pair {
                 dataset: dataset.clone(),

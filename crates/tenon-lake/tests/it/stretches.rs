@@ -66,6 +66,23 @@ async fn a_position_is_kept_over_table_checkpoints() {
 }
 
 #[tokio::test]
+async fn a_data_file_that_is_damaged_or_gone_is_found() {
+    let company = Company::new().await;
+    land(&company, 0, 3).await.unwrap();
+    assert_eq!(company.lake.conservation().await.unwrap().gap, None);
+    let folder = company.folder.path().join("lake/flights");
+    let files = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path());
+    let file = files.into_iter().find(|file| file.extension().is_some_and(|ending| ending == "parquet")).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..9]).unwrap();
+    let gap = company.lake.conservation().await.unwrap().gap.unwrap();
+    assert!(gap.problem.ends_with(&format!("has 9 bytes, and its log says {}", bytes.len())), "{}", gap.problem);
+    std::fs::remove_file(&file).unwrap();
+    let gap = company.lake.conservation().await.unwrap().gap.unwrap();
+    assert!(gap.problem.ends_with("is gone, and version 0 needs it"), "{}", gap.problem);
+}
+
+#[tokio::test]
 async fn rows_that_were_none_move_the_position_and_are_kept() {
     let company = Company::new().await;
     let poison = |at: u64| SetAside {

@@ -211,6 +211,11 @@ async fn a_branch_is_seen_by_who_asks_for_it_and_merged_into_all_its_tables() {
     // What came in by the merge does not come in again by its file.
     let again = company.write("flights", "d", flights(&[("d", None, Some(4))])).await.unwrap();
     assert!(matches!(again, WriteOutcome::Already(fact) if fact.version == 4));
+    // Nor does it by a branch that began with it.
+    let next = branch("next");
+    company.lake.create_branch(&ana(), &next, &[name("flights")]).await.unwrap();
+    let there = company.lake.sealed_batch_on(&next, &name("flights"), &source_of("d")).unwrap();
+    assert_eq!(there.unwrap().version, 4);
     let (now, rebuilt) = (company.lake.list().unwrap(), company.ledger.rebuild(false).unwrap());
     assert!(rebuilt.differences.is_empty(), "{:?} {now:?}", rebuilt.differences);
 }

@@ -225,9 +225,11 @@ pub fn answer(rows: &[RecordBatch], limit: usize) -> Result<Answer, Failure> {
     let bytes = writer.into_inner();
     let json: Value =
         if bytes.is_empty() { json!([]) } else { serde_json::from_slice(&bytes).during("writing the answer")? };
-    let mut text = pretty_format_batches(&shown).during("writing the answer")?.to_string();
-    if total > limit {
-        text.push_str(&format!("\n{} of {} rows; --limit shows more", count(limit as u64), count(total as u64)));
-    }
-    Answer::new(&json, text)
+    let answer = Answer::new(&json, pretty_format_batches(&shown).during("writing the answer")?.to_string())?;
+    Ok(match total > limit {
+        true => {
+            answer.remarking(format!("{} of {} rows; --limit shows more", count(limit as u64), count(total as u64)))
+        }
+        false => answer,
+    })
 }
