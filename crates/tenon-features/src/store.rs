@@ -17,7 +17,7 @@ use tenon_query::point_in_time::{Session, moments};
 
 use crate::definition::Definition;
 use crate::online::{self, Live, LiveView, OnlineFile, Shape};
-use crate::{FeatureError, OnlineRow, TrainingFrame, training};
+use crate::{FeatureError, FeatureRef, OnlineRow, Selected, TrainingFrame, training};
 
 /// So many committed rows may wait in memory before they are written without being asked.
 const MANY_UNWRITTEN: usize = 1 << 17;
@@ -294,6 +294,48 @@ impl FeatureStore {
         at: &str,
     ) -> Result<Vec<OnlineRow>, FeatureError> {
         online::many(self.live().model(model)?, entities, at)
+    }
+
+    /// Features to be read together, of one or several views.
+    ///
+    /// # Errors
+    /// [`FeatureError::NoView`], [`FeatureError::NotServed`], [`FeatureError::NoFeature`], [`FeatureError::EntityTypes`].
+    pub fn select(&self, features: &[FeatureRef]) -> Result<Selected, FeatureError> {
+        Selected::of(&self.live(), features)
+    }
+
+    /// The features of a model with the views that they are of, in order.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::feature_names`].
+    pub fn features_of(&self, model: &ModelName) -> Result<Vec<FeatureRef>, FeatureError> {
+        let specs = self.specs();
+        let definition = Definition::of(&specs, model)?;
+        let of = |(view, spec): &(&FeatureViewName, &FeatureViewSpec)| {
+            let view = (*view).clone();
+            let refs =
+                spec.features.keys().map(move |feature| FeatureRef { view: view.clone(), feature: feature.clone() });
+            refs.collect::<Vec<_>>()
+        };
+        Ok(definition.views.iter().flat_map(of).collect())
+    }
+
+    /// Of rows that have landed in a dataset and were fed: how many are older than the newest that is served of their
+    /// entity, by view. They count in windows, and no last value goes back to them.
+    ///
+    /// # Errors
+    /// When a view's source fails on the rows.
+    pub async fn overtaken(
+        &self,
+        dataset: &str,
+        rows: &[RecordBatch],
+    ) -> Result<BTreeMap<FeatureViewName, usize>, FeatureError> {
+        let mut overtaken = BTreeMap::new();
+        for view in self.live().over(dataset) {
+            let taken = view.take(rows).await?;
+            overtaken.insert(view.shape.name.clone(), view.overtaken(&taken));
+        }
+        Ok(overtaken)
     }
 
     /// A session to plan queries in.
