@@ -10,6 +10,7 @@ mod check;
 mod definition;
 mod error;
 mod online;
+mod search;
 mod store;
 mod training;
 
@@ -23,6 +24,7 @@ use tenon_query::point_in_time::Missing;
 
 pub use error::FeatureError;
 pub use online::{FeatureRef, OnlineColumn, Selected};
+pub use search::{FoundFeature, OnlineState};
 pub use store::{FeatureStore, FeatureStoreOptions};
 
 /// A model's observations joined with its features, in order of decision.

@@ -347,6 +347,16 @@ impl FeatureStore {
         self.inner.catalog.specs()
     }
 
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
+    }
+
+    /// A view as it is served, or why it is not.
+    pub(crate) fn served(&self, view: &FeatureViewName) -> Result<Arc<LiveView>, String> {
+        let served = self.live().views.get(view).cloned();
+        served.unwrap_or_else(|| Err("it was applied a moment ago, and is not read yet".to_owned()))
+    }
+
     fn live(&self) -> Arc<Live> {
         Arc::clone(&self.inner.live.read())
     }

@@ -203,6 +203,19 @@ impl LiveView {
         Ok(read(shard.get(key).map_or_else(Rows::none, Timeline::rows)))
     }
 
+    /// Hands over the rows of entities, shard by shard, until there were `enough`; a shard that was begun is finished.
+    pub(crate) fn each_entity(&self, enough: usize, mut take: impl FnMut(Rows<'_>)) {
+        let mut seen = 0;
+        for shard in &self.shards {
+            if seen >= enough {
+                break;
+            }
+            let shard = shard.read();
+            seen += shard.len();
+            shard.values().for_each(|timeline| take(timeline.rows()));
+        }
+    }
+
     /// How many of these rows, which are in, are older than the newest of their entity: they count in windows, and are not
     /// what is served as the last value.
     pub(crate) fn overtaken(&self, rows: &SourceRows) -> usize {
