@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import requests
@@ -42,7 +43,8 @@ def test_twenty_thousand_flights_at_once_are_what_feasts_door_says_of_each(made,
     present = 0
     for name, result in zip(feast["metadata"]["feature_names"][len(KEYS) :], feast["results"][len(KEYS) :]):
         if name != "hours_since_landing":
-            assert frame[name][:500].to_list() == result["values"], name
+            values = pl.Series(result["values"], dtype=pl.Float32, strict=False)
+            assert frame[name][:500].to_list() == values.to_list(), name
         assert frame[f"{name}__status"].cast(pl.String)[:500].to_list() == result["statuses"], name
         present += result["statuses"].count("PRESENT")
     assert present > 2000
@@ -66,4 +68,22 @@ def test_a_version_is_a_service_and_each_row_has_its_own_moment(made, server):
         body = {"entities": {key: table[key][row].as_py() for key in KEYS}, "at": newest}
         decided = requests.post(f"http://{server}/decide/late_arrival", json=body, timeout=30).json()
         for feature in decided["features"]:
-            assert read[feature["name"]][row] == feature.get("value"), feature
+            value = feature.get("value")
+            assert read[feature["name"]][row] == (None if value is None else np.float32(value)), feature
+
+
+def test_features_are_found_by_their_words(made, server):
+    found = made.json("features", "search", "CARRIER", "delay")
+    names = ["carrier_dep_delay_3h", "carrier_dep_delay_24h", "carrier_departures_3h"]
+    assert [one["feature"] for one in found] == [*names, "origin_dep_delay_1h", "origin_dep_delay_3h"]
+    first = found[0]
+    assert (first["view"], first["pod"], first["dataset"], first["unit"]) == ("carrier_origin_delay", "arrivals", "departures", "minutes")
+    assert (first["models"], first["deployments"], first["window"]) == (["late_arrival"], ["late_arrival"], "3h")
+    online = first["online"]
+    assert 0 < online["with_value"] <= online["entities"] and online["newest_event"].startswith("2013-09-30")
+    shown = made.run("features", "search", "carrier", "delay").stdout
+    assert "carrier_departures_3h" in shown and "model late_arrival" in shown and " ago" in shown, shown
+    over_http = requests.get(f"http://{server}/api/v1/features/search", params={"q": "carrier delay"}, timeout=30).json()
+    assert [one["definition"] for one in over_http] == [one["definition"] for one in found]
+    assert len(made.json("features", "search")) == 16
+    assert "no feature has all of these words" in made.run("features", "search", "unicorns").stdout

@@ -369,7 +369,7 @@ impl FeatureStore {
         let applied = view.log().applied;
         match applied {
             Some(applied) if version <= applied => Ok(()),
-            Some(applied) if version > applied + 1 => self.read_again(view).await,
+            _ if misses(applied, version) => self.read_again(view).await,
             _ => {
                 let taken = view.take(rows).await?;
                 let mut log = view.log();
@@ -505,6 +505,11 @@ fn literal(micros: i64) -> String {
     format!("TIMESTAMP '{}'", Timestamp::from_micros(micros.clamp(EARLIEST, -EARLIEST)))
 }
 
+/// Whether a version came in between that is not in; before the first, none is.
+fn misses(applied: Option<u64>, version: u64) -> bool {
+    version > applied.map_or(0, |applied| applied + 1)
+}
+
 /// What was fed ahead is now in this version. False where the view has missed versions and must be read again.
 fn take_ahead_as(view: &LiveView, version: u64) -> bool {
     let mut log = view.log();
@@ -515,7 +520,7 @@ fn take_ahead_as(view: &LiveView, version: u64) -> bool {
             ahead.iter().for_each(|rows| view.remove(rows));
             true
         }
-        Some(applied) if version > applied + 1 => false,
+        applied if misses(applied, version) => false,
         _ => {
             log.unwritten.extend(ahead);
             log.applied = Some(version);

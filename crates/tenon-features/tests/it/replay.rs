@@ -155,6 +155,7 @@ async fn a_crash_at_any_moment_leaves_what_the_lake_has() {
 async fn versions_count_once_and_missed_ones_are_read_again() {
     let world = World::new().await;
     let (store, other) = (world.store("online.redb").await, world.store("other.redb").await);
+    let (late, ahead) = (world.store("late.redb").await, world.store("ahead.redb").await);
     let mut versions = Vec::new();
     for hour in 0..5 {
         world.clock.advance_to(moment(hour));
@@ -169,9 +170,15 @@ async fn versions_count_once_and_missed_ones_are_read_again() {
         let ((version, accepted), _) = &versions[at];
         store.feed("flights", accepted, *version).await.unwrap();
     }
+    // The very first is missed.
+    late.feed("flights", &versions[4].0.1, versions[4].0.0).await.unwrap();
+    ahead.feed_ahead("flights", &[landings(4)]).await.unwrap();
+    ahead.committed("flights", versions[4].0.0).await.unwrap();
     let built = world.store("built.redb").await;
     for tail in TAILS {
         let row = read(&built, tail, moment(4));
+        assert_eq!(read(&late, tail, moment(4)), row);
+        assert_eq!(read(&ahead, tail, moment(4)), row);
         assert_eq!(read(&store, tail, moment(4)), row);
         assert_eq!(read(&other, tail, moment(4)), row);
     }
