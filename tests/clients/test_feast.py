@@ -196,7 +196,6 @@ def test_the_client_raises_its_own_errors(sensors, tmp_path):
     sensor = Entity(name="sensor", join_keys=["sensor"], value_type=ValueType.STRING)
     other = view("humidity", [sensor], ["last_value"], tmp_path)
     heat = view("heat", [sensor], ["mean_value"], tmp_path)
-    sensors.run("token", "create", "--person", "eve", "eve", check=False)
     with serving(sensors.folder, stderr=subprocess.DEVNULL) as (address, _):
         store = client(address, tmp_path, sensor, other, heat, FeatureService(name="weather", features=[heat]))
 
@@ -222,7 +221,7 @@ def test_the_client_raises_its_own_errors(sensors, tmp_path):
             store.write_to_online_store("humidity", frame.assign(last_value=1.0))
         with pytest.raises(FeastError, match="`mean_value` is computed from rows of `readings`"):
             store.write_to_online_store("heat", frame.assign(mean_value=1.0))
-    # Somebody who is no member of the company may not, and the client hears that in its own words too.
+    # What a policy forbids, the client hears in its own words too.
     forbid = 'forbid (principal, action == Tenon::Action::"feature.read", resource);\n'
     (sensors.folder / "policies/closed.cedar").write_text(f'@id("closed")\n@says("features are closed today")\n{forbid}')
     sensors.run("apply")

@@ -79,10 +79,12 @@ async fn compare(world: &World, store: &FeatureStore, now: i64) -> Result<(), Te
     let dataset = DatasetName::new("flights").unwrap();
     let Some(version) = world.lake.version("flights", AsOf::Latest).await.unwrap() else { return Ok(()) };
     let view = FeatureViewName::new("aircraft_delay").unwrap();
-    let joined = store.point_in_time(&[view], &asked, "decided_at", &[TableVersion { dataset, version }]).await.unwrap();
+    let joined =
+        store.point_in_time(&[view], &asked, "decided_at", &[TableVersion { dataset, version }]).await.unwrap();
     for (at, (feature, column)) in features.iter().zip(&online).enumerate() {
         let offline = joined.column(2 + at).as_primitive::<Float32Type>();
-        let bits = |values: Vec<Option<f32>>| values.into_iter().map(|value| value.map(f32::to_bits)).collect::<Vec<_>>();
+        let bits =
+            |values: Vec<Option<f32>>| values.into_iter().map(|value| value.map(f32::to_bits)).collect::<Vec<_>>();
         prop_assert_eq!(bits(offline.iter().collect()), bits(column.values.clone()), "{}", feature);
     }
     Ok(())
@@ -123,7 +125,8 @@ async fn lives(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Missed(landings) => {
                 world.write("flights", &name, rows(&landings, now)).await;
                 // The next one that is fed finds the gap.
-                let (version, accepted) = world.write("flights", &format!("{name} b"), rows(&[(0, 1, 0, Some(1))], now)).await;
+                let (version, accepted) =
+                    world.write("flights", &format!("{name} b"), rows(&[(0, 1, 0, Some(1))], now)).await;
                 store.feed("flights", &accepted, version).await.unwrap();
             }
             Step::Restart => {
