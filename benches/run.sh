@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 
-all=(ledger treeshap ingest features policy versions push quickstart decide kafka)
+all=(ledger treeshap ingest features policy versions push quickstart decide kafka online)
 chosen=("${@:-${all[@]}}")
 for name in "${chosen[@]}"; do
   if [ ! -e "benches/src/bin/$name.rs" ]; then
@@ -35,6 +35,12 @@ for name in "${chosen[@]}"; do
       TENON_BENCH_PYTHON=$(python_with benches/requirements.txt)
       export TENON_BENCH_PYTHON
       "$target/release/$name"
+      ;;
+    online)
+      # An environment of its own: Feast asks for versions that others do not.
+      TENON_BENCH_PYTHON=$(python_with benches/requirements-feast.txt)
+      export TENON_BENCH_PYTHON
+      "$target/release/online"
       ;;
     quickstart)
       rm -rf "$work/acme"

@@ -128,4 +128,40 @@ pub enum FeatureError {
     /// A background task was stopped.
     #[error("the work was stopped before its end")]
     Stopped(#[from] tokio::task::JoinError),
+    /// A view has no such feature.
+    #[error("feature view `{view}` has no feature `{feature}`; it has `{}`", known.join("`, `"))]
+    NoFeature {
+        /// The view.
+        view: FeatureViewName,
+        /// What was asked for.
+        feature: String,
+        /// The features that it has.
+        known: Vec<String>,
+    },
+    /// A caller gives no keys of an entity that is needed.
+    #[error("the request has no column `{column}`, which names an entity of these features")]
+    NoEntity {
+        /// The entity's column.
+        column: String,
+    },
+    /// Views that are read together name an entity by one column of different types.
+    #[error("`{column}` names an entity by {one} in one of these views and by {other} in another; ask for them apart")]
+    EntityTypes {
+        /// The entity's column.
+        column: String,
+        /// The type in one view, in words.
+        one: &'static str,
+        /// The type in another.
+        other: &'static str,
+    },
+    /// A moment that is asked for lies in the future.
+    #[error("row {row} asks as of {at}, which is in the future; {not_after} is the latest that can be asked for")]
+    Ahead {
+        /// Which row, from 1 on.
+        row: usize,
+        /// The moment asked for.
+        at: Timestamp,
+        /// The latest that can be asked for.
+        not_after: Timestamp,
+    },
 }

@@ -10,6 +10,7 @@ mod check;
 mod definition;
 mod error;
 mod online;
+mod search;
 mod store;
 mod training;
 
@@ -19,8 +20,11 @@ mod fixture;
 use arrow::record_batch::RecordBatch;
 use tenon_core::Timestamp;
 use tenon_core::fact::TrainingSet;
+use tenon_query::point_in_time::Missing;
 
 pub use error::FeatureError;
+pub use online::{FeatureRef, OnlineColumn, Selected};
+pub use search::{FoundFeature, OnlineState};
 pub use store::{FeatureStore, FeatureStoreOptions};
 
 /// A model's observations joined with its features, in order of decision.
@@ -63,4 +67,25 @@ pub enum FeatureStatus {
     NotFound,
     /// What was known about the entity is older than the window.
     OutsideMaxAge,
+}
+
+impl FeatureStatus {
+    /// The word for it in Feast's protocol.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "PRESENT",
+            Self::NullValue => "NULL_VALUE",
+            Self::NotFound => "NOT_FOUND",
+            Self::OutsideMaxAge => "OUTSIDE_MAX_AGE",
+        }
+    }
+
+    fn of(value: &Result<f32, Missing>) -> Self {
+        match value {
+            Ok(_) => Self::Present,
+            Err(Missing::Null) => Self::NullValue,
+            Err(Missing::NotFound) => Self::NotFound,
+            Err(Missing::OutsideWindow) => Self::OutsideMaxAge,
+        }
+    }
 }

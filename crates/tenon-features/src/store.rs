@@ -17,7 +17,7 @@ use tenon_query::point_in_time::{Session, moments};
 
 use crate::definition::Definition;
 use crate::online::{self, Live, LiveView, OnlineFile, Shape};
-use crate::{FeatureError, OnlineRow, TrainingFrame, training};
+use crate::{FeatureError, FeatureRef, OnlineRow, Selected, TrainingFrame, training};
 
 /// So many committed rows may wait in memory before they are written without being asked.
 const MANY_UNWRITTEN: usize = 1 << 17;
@@ -296,6 +296,48 @@ impl FeatureStore {
         online::many(self.live().model(model)?, entities, at)
     }
 
+    /// Features to be read together, of one or several views.
+    ///
+    /// # Errors
+    /// [`FeatureError::NoView`], [`FeatureError::NotServed`], [`FeatureError::NoFeature`], [`FeatureError::EntityTypes`].
+    pub fn select(&self, features: &[FeatureRef]) -> Result<Selected, FeatureError> {
+        Selected::of(&self.live(), features)
+    }
+
+    /// The features of a model with the views that they are of, in order.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::feature_names`].
+    pub fn features_of(&self, model: &ModelName) -> Result<Vec<FeatureRef>, FeatureError> {
+        let specs = self.specs();
+        let definition = Definition::of(&specs, model)?;
+        let of = |(view, spec): &(&FeatureViewName, &FeatureViewSpec)| {
+            let view = (*view).clone();
+            let refs =
+                spec.features.keys().map(move |feature| FeatureRef { view: view.clone(), feature: feature.clone() });
+            refs.collect::<Vec<_>>()
+        };
+        Ok(definition.views.iter().flat_map(of).collect())
+    }
+
+    /// Of rows that have landed in a dataset and were fed: how many are older than the newest that is served of their
+    /// entity, by view. They count in windows, and no last value goes back to them.
+    ///
+    /// # Errors
+    /// When a view's source fails on the rows.
+    pub async fn overtaken(
+        &self,
+        dataset: &str,
+        rows: &[RecordBatch],
+    ) -> Result<BTreeMap<FeatureViewName, usize>, FeatureError> {
+        let mut overtaken = BTreeMap::new();
+        for view in self.live().over(dataset) {
+            let taken = view.take(rows).await?;
+            overtaken.insert(view.shape.name.clone(), view.overtaken(&taken));
+        }
+        Ok(overtaken)
+    }
+
     /// A session to plan queries in.
     pub(crate) fn session(&self) -> Session {
         self.inner.lake.session()
@@ -303,6 +345,16 @@ impl FeatureStore {
 
     pub(crate) fn specs(&self) -> Arc<SpecSet> {
         self.inner.catalog.specs()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
+    }
+
+    /// A view as it is served, or why it is not.
+    pub(crate) fn served(&self, view: &FeatureViewName) -> Result<Arc<LiveView>, String> {
+        let served = self.live().views.get(view).cloned();
+        served.unwrap_or_else(|| Err("it was applied a moment ago, and is not read yet".to_owned()))
     }
 
     fn live(&self) -> Arc<Live> {
@@ -317,7 +369,7 @@ impl FeatureStore {
         let applied = view.log().applied;
         match applied {
             Some(applied) if version <= applied => Ok(()),
-            Some(applied) if version > applied + 1 => self.read_again(view).await,
+            _ if misses(applied, version) => self.read_again(view).await,
             _ => {
                 let taken = view.take(rows).await?;
                 let mut log = view.log();
@@ -453,6 +505,11 @@ fn literal(micros: i64) -> String {
     format!("TIMESTAMP '{}'", Timestamp::from_micros(micros.clamp(EARLIEST, -EARLIEST)))
 }
 
+/// Whether a version came in between that is not in; before the first, none is.
+fn misses(applied: Option<u64>, version: u64) -> bool {
+    version > applied.map_or(0, |applied| applied + 1)
+}
+
 /// What was fed ahead is now in this version. False where the view has missed versions and must be read again.
 fn take_ahead_as(view: &LiveView, version: u64) -> bool {
     let mut log = view.log();
@@ -463,7 +520,7 @@ fn take_ahead_as(view: &LiveView, version: u64) -> bool {
             ahead.iter().for_each(|rows| view.remove(rows));
             true
         }
-        Some(applied) if version > applied + 1 => false,
+        applied if misses(applied, version) => false,
         _ => {
             log.unwritten.extend(ahead);
             log.applied = Some(version);

@@ -86,6 +86,7 @@ pub(crate) fn must_exist(house: &House, caller: &Caller, resource: &ResourceRef)
         ResourceKind::Dataset => specs.datasets.keys().map(AsRef::as_ref).collect(),
         ResourceKind::Model => specs.models.keys().map(AsRef::as_ref).collect(),
         ResourceKind::Deployment => specs.deployments.keys().map(AsRef::as_ref).collect(),
+        ResourceKind::FeatureView => specs.feature_views.keys().map(AsRef::as_ref).collect(),
         _ => Vec::new(),
     };
     let near = closest(&resource.name, names.iter().copied()).map(|near| format!("; did you mean `{near}`?"));

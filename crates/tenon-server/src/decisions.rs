@@ -19,7 +19,7 @@ use crate::problem::{Problem, decision_id};
 
 /// How far ahead of the company's clock a moment may lie: callers' clocks differ, and a replay runs ahead of its own.
 /// Beyond it nothing could be known.
-const AHEAD: Span = Span::hours(1);
+pub(crate) const AHEAD: Span = Span::hours(1);
 
 /// What `POST /decide/{deployment}` takes.
 #[derive(Debug, Deserialize)]

@@ -71,7 +71,8 @@ fn rows(house: &House, dataset: &DatasetName, format: Format, body: Bytes) -> Re
     }
 }
 
-fn landed(outcome: &str, fact: &DatasetCommitted) -> Value {
+/// What became of a push, for its caller.
+pub(crate) fn landed(outcome: &str, fact: &DatasetCommitted) -> Value {
     json!({
         "outcome": outcome, "dataset": fact.dataset, "version": fact.version, "rows_in": fact.rows_in,
         "accepted": fact.accepted, "quarantined": fact.quarantined, "reasons": fact.reasons, "warnings": fact.warnings,
@@ -98,7 +99,8 @@ fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     }
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// The idempotency key of a push.
+pub(crate) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if !key.is_empty() && key.len() <= LONGEST_KEY => Ok(Some(key.to_owned())),

@@ -16,10 +16,10 @@ use crate::doors::Doors;
 use crate::house::{House, Weight};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::way_in::{Entrance, enter};
+use crate::way_in::{Entrance, Told, enter};
 use crate::{
-    changes, console, dataset_page, decisions, deployment_page, ingest, listing, native, oip, quarantine, query,
-    status, tlog, tokens, versions,
+    changes, console, dataset_page, decisions, deployment_page, feast, features, ingest, listing, native, oip, online,
+    quarantine, query, status, tlog, tokens, versions,
 };
 
 /// The most bytes of a request that does not bring rows or tensors.
@@ -32,8 +32,8 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     pub(crate) weight: Weight,
     pub(crate) most_bytes: usize,
-    /// Whether people read the answer in a browser.
-    pub(crate) page: bool,
+    /// Who reads what went wrong.
+    pub(crate) told: Told,
     pub(crate) handler: MethodRouter<Arc<House>>,
 }
 
@@ -49,7 +49,12 @@ impl Route {
     }
 
     fn page(mut self) -> Self {
-        self.page = true;
+        self.told = Told::Browser;
+        self
+    }
+
+    fn feast(mut self) -> Self {
+        self.told = Told::Feast;
         self
     }
 }
@@ -72,7 +77,7 @@ macro_rules! routes {
                 access: $access,
                 weight: Weight::Light,
                 most_bytes: SMALL,
-                page: false,
+                told: Told::Program,
                 handler: $method($handler),
             }$(.$how($($with)?))*
         ),+]
@@ -89,6 +94,8 @@ pub(crate) fn all() -> Vec<Route> {
     const HELD: &str = "on each dataset that the branch holds, after company.read";
     const SEEN: &str =
         "on the deployment that is asked for, or on each, without those that it refuses; after company.read";
+    const VIEWS: &str = "on each feature view that the request names, or that its model reads, after model.read";
+    const BEHIND: &str = "on the dataset that the request names, or that its feature view reads";
     routes! {
         get "/health", Open(PROBES), status::health;
         get "/metrics", Company(CompanyRead), status::metrics;
@@ -164,6 +171,13 @@ pub(crate) fn all() -> Vec<Route> {
         get "/console/facts", Ledger(LedgerRead), console::facts, page();
         get "/console/style.css", Open("the same for everybody, and says nothing"), console::style;
 
+        post "/get-online-features", Inside(FeatureRead, VIEWS), feast::get_online_features, up_to(4 << 20), feast();
+        post "/push", Inside(DatasetWrite, BEHIND), feast::push, heavy(feast::MOST_BYTES), feast();
+        post "/write-to-online-store", Inside(DatasetWrite, BEHIND), feast::write_to_online_store, heavy(feast::MOST_BYTES), feast();
+        post "/api/v1/features/{service}/online",
+            Inside(FeatureRead, "on each feature view of the model, after model.read"), online::read, heavy(online::MOST_BYTES);
+        get "/api/v1/features/search", Company(CompanyRead), features::search, heavy(SMALL);
+
         post "/tokens/invite", Inside(TokenInvite, "on the pod that the body names"), tokens::invite;
         post "/tokens/redeem", Open("who has no token yet shows a code, which is good once; tries are limited"), tokens::redeem, up_to(4 << 10);
     }
@@ -174,8 +188,8 @@ pub(crate) fn router(doors: Doors, routes: Vec<Route>) -> Router {
     let house = Arc::new(House::new(doors, Metrics::new(routes.iter().map(|route| (route.method, route.path)))));
     let mut router = Router::new();
     for (at, route) in routes.into_iter().enumerate() {
-        let Route { path, access, weight, most_bytes, page, handler, .. } = route;
-        let entrance = Entrance { house: Arc::clone(&house), route: at, access, weight, page };
+        let Route { path, access, weight, most_bytes, told, handler, .. } = route;
+        let entrance = Entrance { house: Arc::clone(&house), route: at, access, weight, told };
         let way_in = middleware::from_fn_with_state(entrance, enter);
         router = router.route(path, handler.layer(DefaultBodyLimit::max(most_bytes)).layer(way_in));
     }

@@ -13,11 +13,23 @@ use futures::FutureExt;
 
 use crate::access::Access;
 use crate::caller::identify;
+use crate::feast::Refusal;
 use crate::house::{House, Weight};
 use crate::problem::{Problem, Trouble};
 
 /// No answer takes longer.
 const TIME_OUT: Duration = Duration::from_secs(30);
+
+/// Who reads what went wrong, and so in which form it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// A program: JSON.
+    Program,
+    /// People in a browser: a page.
+    Browser,
+    /// Feast's client: the form of its server.
+    Feast,
+}
 
 /// One route's entrance.
 #[derive(Clone)]
@@ -27,8 +39,8 @@ pub(crate) struct Entrance {
     pub(crate) route: usize,
     pub(crate) access: Access,
     pub(crate) weight: Weight,
-    /// Whether people read the answer in a browser.
-    pub(crate) page: bool,
+    /// Who reads what went wrong.
+    pub(crate) told: Told,
 }
 
 /// Lets a request in, and counts it.
@@ -47,9 +59,10 @@ pub(crate) async fn enter(
         // What the panic said is on stderr already, with its place.
         Err(_) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong; the log says more")),
     };
-    let mut response = answer.unwrap_or_else(|problem| match entrance.page {
-        true => Trouble(problem).into_response(),
-        false => problem.into_response(),
+    let mut response = answer.unwrap_or_else(|problem| match entrance.told {
+        Told::Browser => Trouble(problem).into_response(),
+        Told::Feast => Refusal::from(problem).into_response(),
+        Told::Program => problem.into_response(),
     });
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     entrance.house.metrics.observe(entrance.route, response.status(), started.elapsed());

@@ -245,6 +245,20 @@ pub enum Command {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// Find features: whose they are, where they come from, who uses them, how fresh and how complete they are.
+    #[command(subcommand)]
+    Features(FeaturesCommand),
+}
+
+/// Features.
+#[derive(Debug, Subcommand)]
+pub enum FeaturesCommand {
+    /// Find the features that have all of these words in their name, view, description, unit, entity, dataset or pod.
+    #[command(after_help = "Example: tenon features search delay minutes")]
+    Search {
+        /// The words; without any, every feature.
+        text: Vec<String>,
+    },
 }
 
 /// Rows that broke a contract.

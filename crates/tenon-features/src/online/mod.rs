@@ -2,6 +2,7 @@
 
 mod file;
 mod read;
+mod select;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -15,6 +16,7 @@ use tenon_query::point_in_time::SourceRows;
 
 pub(crate) use file::{OnlineFile, ViewRecord, ViewWrite};
 pub(crate) use read::{many, one};
+pub use select::{FeatureRef, OnlineColumn, Selected};
 pub(crate) use view::{LiveView, Shape};
 
 use crate::FeatureError;

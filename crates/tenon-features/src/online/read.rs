@@ -86,12 +86,7 @@ impl OnlineRow {
         self.values.push(feature.value.ok());
         self.known_at.push(feature.known_at.map(Timestamp::from_micros));
         self.event_at.push(feature.event_at.map(Timestamp::from_micros));
-        self.statuses.push(match feature.value {
-            Ok(_) => FeatureStatus::Present,
-            Err(Missing::Null) => FeatureStatus::NullValue,
-            Err(Missing::NotFound) => FeatureStatus::NotFound,
-            Err(Missing::OutsideWindow) => FeatureStatus::OutsideMaxAge,
-        });
+        self.statuses.push(FeatureStatus::of(&feature.value));
     }
 }
 

@@ -213,3 +213,94 @@ async fn a_reset_replaces_everything_but_rows_ahead() {
     assert_eq!(view.dump(), fresh.dump());
     assert_eq!(view.log().applied, Some(5));
 }
+
+fn live(view: &Arc<LiveView>) -> Live {
+    Live { views: [(view.shape.name.clone(), Ok(Arc::clone(view)))].into(), ..Live::default() }
+}
+
+fn refs(features: &[&str]) -> Vec<FeatureRef> {
+    let view = FeatureViewName::new("aircraft_delay").unwrap();
+    features.iter().map(|feature| FeatureRef { view: view.clone(), feature: (*feature).to_owned() }).collect()
+}
+
+#[tokio::test]
+async fn a_selection_reads_of_many_what_is_read_of_each() {
+    let views = [view().await];
+    for version in 0..3 {
+        feed(&views[0], &day(version), version as u64).await;
+    }
+    let order = ["landings", "last_arr_delay"];
+    let selected = Selected::of(&live(&views[0]), &refs(&order)).unwrap();
+    assert_eq!(selected.entities().collect::<Vec<_>>(), ["tailnum"]);
+    let tails = [json!("N1"), json!("N9"), json!(null), json!("N4"), json!("")];
+    let keys = selected.keys(tails.len(), |column| (column == "tailnum").then_some(&tails[..])).unwrap();
+    for hour in [48, 60, 71, 80] {
+        let at = Timestamp::from_micros(hour * HOUR);
+        let columns = selected.read(&keys, at).unwrap();
+        for (row, tail) in tails.iter().enumerate() {
+            let entities = json!({ "tailnum": tail });
+            let one = one(&views, entities.as_object().unwrap(), at).unwrap();
+            for (column, place) in columns.iter().zip([2, 0]) {
+                assert_eq!(
+                    (column.values[row], column.statuses[row], column.event_at[row]),
+                    (one.values[place], one.statuses[place], one.event_at[place]),
+                    "{tail} at {hour}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_selection_as_of_each_moment_is_the_same_as_many() {
+    let views = [view().await];
+    feed(&views[0], &day(1), 1).await;
+    let asked = flights(&[("N1", 30, 30, 0.0), ("N2", 40, 40, 0.0), ("", 41, 41, 0.0), ("N4", 47, 47, 0.0)]);
+    let selected = Selected::of(&live(&views[0]), &refs(&["last_arr_delay", "mean_arr_delay_6h", "landings"])).unwrap();
+    let columns = selected.read_each(&asked, "landed_at", Timestamp::from_micros(47 * HOUR)).unwrap();
+    let rows = many(&views, &asked, "landed_at").unwrap();
+    for (row, one) in rows.iter().enumerate() {
+        let read: Vec<_> = columns.iter().map(|column| column.values[row]).collect();
+        assert_eq!((read, one.values.len()), (one.values.clone(), 3));
+    }
+    assert!(columns[0].values[0].is_some());
+    let told = selected.read_each(&asked, "landed_at", Timestamp::from_micros(46 * HOUR)).unwrap_err().to_string();
+    assert!(told.starts_with("row 4 asks as of 1970-01-02T23:00:00Z, which is in the future"), "{told}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_selected_is_told() {
+    let view = view().await;
+    let of = |features: &[FeatureRef]| Selected::of(&live(&view), features);
+    let told = of(&refs(&["last_delay"])).err().unwrap().to_string();
+    assert_eq!(
+        told,
+        "feature view `aircraft_delay` has no feature `last_delay`; it has `last_arr_delay`, `mean_arr_delay_6h`, `landings`"
+    );
+    let other = FeatureRef { view: FeatureViewName::new("other").unwrap(), feature: "x".to_owned() };
+    assert!(matches!(of(&[other]), Err(FeatureError::NoView(_))));
+    let selected = of(&refs(&["landings"])).unwrap();
+    let keys = |values: &'static [serde_json::Value], rows: usize| selected.keys(rows, |_| Some(values));
+    let values: &'static [serde_json::Value] = Box::leak(Box::new([json!("N1"), json!(7)]));
+    let told = keys(values, 2).unwrap_err().to_string();
+    assert_eq!(told, "`tailnum` names an entity by text, and the request has 7 in row 2");
+    assert!(matches!(keys(values, 3), Err(FeatureError::NoEntity { .. })));
+    assert!(matches!(selected.keys(2, |_| None), Err(FeatureError::NoEntity { .. })));
+}
+
+#[tokio::test]
+async fn rows_that_came_too_late_to_be_the_last_are_counted() {
+    let view = view().await;
+    feed(&view, &flights(&[("N1", 8, 8, 10.0), ("N2", 8, 8, 1.0)]), 1).await;
+    let late = flights(&[("N1", 7, 7, 99.0), ("N1", 8, 8, 10.0), ("N2", 9, 9, 2.0), ("N3", 1, 1, 5.0)]);
+    feed(&view, &late, 2).await;
+    let taken = view.take(&[late]).await.unwrap();
+    assert_eq!(view.overtaken(&taken), 1);
+    let entities = json!({ "tailnum": "N1" });
+    let row = one(&[Arc::clone(&view)], entities.as_object().unwrap(), Timestamp::from_micros(9 * HOUR)).unwrap();
+    assert_eq!(
+        row.values,
+        [Some(10.0), Some((10.0 + 10.0 + 99.0) / 3.0), Some(3.0)],
+        "the window has them, the last not"
+    );
+}

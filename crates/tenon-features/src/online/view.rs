@@ -203,6 +203,37 @@ impl LiveView {
         Ok(read(shard.get(key).map_or_else(Rows::none, Timeline::rows)))
     }
 
+    /// Hands over the rows of entities, shard by shard, until there were `enough`; a shard that was begun is finished.
+    pub(crate) fn each_entity(&self, enough: usize, mut take: impl FnMut(Rows<'_>)) {
+        let mut seen = 0;
+        for shard in &self.shards {
+            if seen >= enough {
+                break;
+            }
+            let shard = shard.read();
+            seen += shard.len();
+            shard.values().for_each(|timeline| take(timeline.rows()));
+        }
+    }
+
+    /// How many of these rows, which are in, are older than the newest of their entity: they count in windows, and are not
+    /// what is served as the last value.
+    pub(crate) fn overtaken(&self, rows: &SourceRows) -> usize {
+        let horizon = self.horizon();
+        let is_older = |row: &usize| {
+            let event = rows.events()[*row];
+            let newest = |timeline: &Timeline| timeline.rows().events().last().copied();
+            event < horizon
+                || self
+                    .shard(rows.key(*row))
+                    .read()
+                    .get(rows.key(*row))
+                    .and_then(newest)
+                    .is_some_and(|last| event < last)
+        };
+        (0..rows.len()).filter(is_older).count()
+    }
+
     /// How far back rows are kept when `newest` is the newest event.
     pub(crate) fn keep_from(&self, newest: i64) -> i64 {
         newest.saturating_sub(self.shape.view.ttl.as_micros()).saturating_sub(SLACK.as_micros())

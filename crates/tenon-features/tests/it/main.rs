@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 mod fixture;
 
+mod property;
 mod replay;
 
 use std::path::Path;

@@ -155,6 +155,7 @@ async fn a_crash_at_any_moment_leaves_what_the_lake_has() {
 async fn versions_count_once_and_missed_ones_are_read_again() {
     let world = World::new().await;
     let (store, other) = (world.store("online.redb").await, world.store("other.redb").await);
+    let (late, ahead) = (world.store("late.redb").await, world.store("ahead.redb").await);
     let mut versions = Vec::new();
     for hour in 0..5 {
         world.clock.advance_to(moment(hour));
@@ -169,9 +170,15 @@ async fn versions_count_once_and_missed_ones_are_read_again() {
         let ((version, accepted), _) = &versions[at];
         store.feed("flights", accepted, *version).await.unwrap();
     }
+    // The very first is missed.
+    late.feed("flights", &versions[4].0.1, versions[4].0.0).await.unwrap();
+    ahead.feed_ahead("flights", &[landings(4)]).await.unwrap();
+    ahead.committed("flights", versions[4].0.0).await.unwrap();
     let built = world.store("built.redb").await;
     for tail in TAILS {
         let row = read(&built, tail, moment(4));
+        assert_eq!(read(&late, tail, moment(4)), row);
+        assert_eq!(read(&ahead, tail, moment(4)), row);
         assert_eq!(read(&store, tail, moment(4)), row);
         assert_eq!(read(&other, tail, moment(4)), row);
     }
@@ -242,4 +249,36 @@ async fn a_training_set_without_data_is_told() {
     assert_eq!(told, "there is no model `nobody`; `tenon get models` lists what is applied");
     assert_eq!(store.feature_names(&model()).unwrap(), ["last_arr_delay", "mean_arr_delay_6h", "landings"]);
     assert_eq!(store.entity_columns(&model()).unwrap(), ["tailnum"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selection_is_as_the_join_and_what_is_found_says_how_it_stands() {
+    let world = World::new().await;
+    let store = world.store("online.redb").await;
+    live(&world, &store, 0..2).await;
+    let asked = observations(24..48);
+    let features = store.features_of(&model()).unwrap();
+    let names: Vec<&str> = features.iter().map(|feature| feature.feature.as_str()).collect();
+    assert_eq!(names, ["last_arr_delay", "mean_arr_delay_6h", "landings"]);
+    let columns = store.select(&features).unwrap().read_each(&asked, "decided_at", moment(48)).unwrap();
+    let tables = store.training_set(&model(), moment(48)).await.unwrap().record.tables;
+    let view = FeatureViewName::new("aircraft_delay").unwrap();
+    let joined = store.point_in_time(&[view], &asked, "decided_at", &tables).await.unwrap();
+    for (at, column) in columns.iter().enumerate() {
+        let offline = joined.column(4 + at).as_primitive::<Float32Type>();
+        assert_eq!(offline.iter().collect::<Vec<_>>(), column.values, "{}", names[at]);
+    }
+
+    let found = store.search("delay mean");
+    assert_eq!((found.len(), found[0].feature.as_str()), (1, "mean_arr_delay_6h"));
+    let (all, state) = (store.search(""), found[0].online.as_ref().unwrap());
+    assert_eq!(all.len(), 3);
+    assert!(state.entities >= 4 && state.with_value <= state.entities && state.newest_event.is_some(), "{state:?}");
+    let counts = all.iter().find(|found| found.feature == "landings").unwrap().online.as_ref().unwrap();
+    assert_eq!(counts.with_value, counts.entities, "a count is always there");
+    world.catalog.replace(specs(VIEW, "SELECT tailnum,", "SELECT DISTINCT tailnum,"));
+    store.refresh().await.unwrap();
+    let found = store.search("landings");
+    assert!(found[0].online.is_none() && found[0].not_served.as_ref().unwrap().contains("several rows at once"));
+    assert_ne!(found[0].definition, all[0].definition, "another meaning is another definition");
 }

@@ -4,8 +4,10 @@
 mod changes;
 mod console;
 mod decide;
+mod feast;
 mod ingest;
 mod oip;
+mod online;
 mod routes;
 mod tlog;
 mod tokens;

@@ -82,6 +82,11 @@ fn every_route_says_what_it_asks_of_whoever_takes_it() {
     GET    /console/decisions/{id}                        decision.read on the deployment that made the decision, which only the record tells
     GET    /console/facts                                 ledger.read on the ledger
     GET    /console/style.css                             open: the same for everybody, and says nothing
+    POST   /get-online-features                           feature.read on each feature view that the request names, or that its model reads, after model.read
+    POST   /push                                          dataset.write on the dataset that the request names, or that its feature view reads
+    POST   /write-to-online-store                         dataset.write on the dataset that the request names, or that its feature view reads
+    POST   /api/v1/features/{service}/online              feature.read on each feature view of the model, after model.read
+    GET    /api/v1/features/search                        company.read on the company
     POST   /tokens/invite                                 token.invite on the pod that the body names
     POST   /tokens/redeem                                 open: who has no token yet shows a code, which is good once; tries are limited
     ");
@@ -93,6 +98,7 @@ async fn knock(world: &World, decision: &str) -> Vec<(String, u16)> {
     for route in all().iter().filter(|route| !matches!(route.access, Access::Open(_))) {
         let path = route.path.replace("{id}", decision).replace("{dataset}", "flights").replace("{*tile}", "0/000.p/1");
         let path = path.replace("{deployment}", "late").replace("{model}", "late").replace("{index}", "0");
+        let path = path.replace("{service}", "late");
         let path = match route.path.starts_with("/console") {
             true => path.replace("{version}", "late@1"),
             false => path.replace("{version}", "1"),
@@ -105,6 +111,9 @@ async fn knock(world: &World, decision: &str) -> Vec<(String, u16)> {
             "/api/v1/branches" => json!({ "branch": "audit", "datasets": ["flights"] }),
             "/api/v1/holds" => json!({ "hold": "case", "reason": "a test" }),
             "/api/v1/datasets/{dataset}/restore" => json!({ "to": "0", "reason": "a test" }),
+            "/get-online-features" => json!({ "features": ["aircraft:landings"], "entities": { "tailnum": ["N1"] } }),
+            "/push" => json!({ "push_source_name": "flights", "df": { "tailnum": ["N1"] } }),
+            "/write-to-online-store" => json!({ "feature_view_name": "aircraft", "df": { "tailnum": ["N1"] } }),
             path if path.contains("/quarantine/") => json!({ "reason": "a test" }),
             _ => json!({}),
         };
@@ -200,7 +209,7 @@ async fn a_handler_that_panics_is_an_error_without_its_words() {
         access: Access::Open("a test"),
         weight: Weight::Light,
         most_bytes: 0,
-        page: false,
+        told: crate::way_in::Told::Program,
         handler,
     };
     let world = World { router: router(world.doors.clone(), vec![route]), ..world };

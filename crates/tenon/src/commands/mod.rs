@@ -5,6 +5,7 @@ mod company;
 mod contract;
 mod data;
 mod effects;
+mod features;
 mod follow;
 mod get;
 mod models;
@@ -104,6 +105,7 @@ pub async fn run(arguments: Arguments, background: Handle) -> Result<Answer, Fai
         Command::Compact(what) => versions::compact(&context, &what).await,
         Command::Vacuum(what) => versions::vacuum(&context, &what).await,
         Command::Hold(what) => versions::hold(&context, &what).await,
+        Command::Features(what) => features::features(&context, &what).await,
         Command::Decisions { deployment, before, limit } => {
             traffic::decisions(&context, deployment.as_deref(), before, limit).await
         }

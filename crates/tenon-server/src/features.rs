@@ -1,0 +1,103 @@
+//! Which features a caller means, and whether the caller may read them: what Feast's door and ours have in common. Finding
+//! features.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use tenon_core::spec::{ResourceKind, ResourceRef};
+use tenon_core::{ModelName, ModelVersionRef};
+use tenon_features::{FeatureError, FeatureRef, FoundFeature};
+use tenon_policy::Action;
+
+use crate::access::must_exist;
+use crate::caller::Caller;
+use crate::house::{House, aside};
+use crate::problem::Problem;
+
+/// The features that a service names, for whoever may know of it. A service is a model (`late_arrival`: all features of its
+/// views, as they are declared) or one of its versions (`late_arrival@2`: what that version takes, in its order).
+///
+/// # Errors
+/// 404 where there is no such model or version, 409 where a version takes a feature that no view has any more.
+pub(crate) async fn of_service(house: &House, caller: &Caller, service: &str) -> Result<Vec<FeatureRef>, Problem> {
+    let name = service.split('@').next().unwrap_or_default();
+    let model = ResourceRef::new(ResourceKind::Model, name);
+    must_exist(house, caller, &model)?;
+    house.allow(caller, Action::ModelRead, model).await?;
+    let model: ModelName = name.parse()?;
+    let features = house.features.features_of(&model).map_err(told)?;
+    if service == name {
+        return Ok(features);
+    }
+    let version: ModelVersionRef = service
+        .parse()
+        .map_err(|_| Problem::not_found(format!("there is no version `{service}` of model `{name}`")))?;
+    let taken = house.models.version(&version)?.registered.inputs;
+    let of_view = |input: &String| {
+        let found = features.iter().find(|feature| feature.feature == *input).cloned();
+        found.ok_or_else(|| {
+            let sentence = format!("`{version}` takes a feature `{input}`, which no view of `{name}` has any more");
+            Problem::new(StatusCode::CONFLICT, sentence)
+        })
+    };
+    taken.iter().map(of_view).collect()
+}
+
+/// Asks the policies for each view that the features are of, once.
+///
+/// # Errors
+/// 404 for a view that is not there, where the caller may know that; 403.
+pub(crate) async fn may_read(house: &House, caller: &Caller, views: impl Iterator<Item = &str>) -> Result<(), Problem> {
+    let mut asked: Vec<&str> = Vec::new();
+    for view in views {
+        if asked.contains(&view) {
+            continue;
+        }
+        asked.push(view);
+        let view = ResourceRef::new(ResourceKind::FeatureView, view);
+        must_exist(house, caller, &view)?;
+        house.allow(caller, Action::FeatureRead, view).await?;
+    }
+    Ok(())
+}
+
+/// What a caller hears when features cannot be read.
+pub(crate) fn told(error: FeatureError) -> Problem {
+    match &error {
+        FeatureError::NoModel(_) | FeatureError::NoView(_) | FeatureError::NoFeature { .. } => {
+            Problem::not_found(error.to_string())
+        }
+        FeatureError::NotServed { .. } | FeatureError::SharedName { .. } => {
+            Problem::new(StatusCode::CONFLICT, error.to_string())
+        }
+        FeatureError::EntityType { .. }
+        | FeatureError::EntityTypes { .. }
+        | FeatureError::NoEntity { .. }
+        | FeatureError::Ahead { .. }
+        | FeatureError::TooFarBack { .. }
+        | FeatureError::View { .. } => Problem::unprocessable(tenon_core::words::chain(&error)),
+        _ => Problem::internal("reading features", &error),
+    }
+}
+
+/// Which features to find.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Words {
+    /// Words that each of them has; without any, all features.
+    #[serde(default)]
+    q: String,
+}
+
+/// `GET /api/v1/features/search?q=`: whose they are, where they come from, who uses them, how fresh and complete they are.
+pub(crate) async fn search(
+    State(house): State<Arc<House>>,
+    words: Result<Query<Words>, QueryRejection>,
+) -> Result<Json<Vec<FoundFeature>>, Problem> {
+    let Query(Words { q }) = words.map_err(|error| Problem::bad_request(error.body_text()))?;
+    aside(move || Ok(Json(house.features.search(&q)))).await
+}
