@@ -1,9 +1,10 @@
 //! SQL over Arrow: DataFusion sessions, and the point-in-time join.
 //!
-//! [`session`] makes a session with bounded memory; [`run`] answers one query in it; [`Expression`] and [`RowsQuery`]
+//! `ASOF JOIN` joins feature tables to observations as of each one's moment, on disk where memory is short. [`session`] makes a session with bounded memory; [`run`] answers one query in it; [`Expression`] and [`RowsQuery`]
 //! are compiled once and evaluated over many batches.
 
 mod as_of;
+mod asof;
 mod error;
 mod expression;
 mod plan;

@@ -106,7 +106,9 @@ pub fn empty_table(schema: SchemaRef) -> Result<Arc<dyn TableProvider>, QueryErr
 
 pub(crate) fn parse(state: &SessionState, sql: &str) -> Result<Statement, QueryError> {
     let dialect = state.config().options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect)?;
+    let plain = crate::asof::plain_words(sql)?;
+    let mut statement = state.sql_to_statement(plain.as_deref().unwrap_or(sql), &dialect)?;
+    crate::asof::nest(&mut statement);
     match &statement {
         Statement::Statement(inner) => match inner.as_ref() {
             ast::Statement::Query(_) => Ok(statement),
