@@ -13,7 +13,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
@@ -86,6 +86,14 @@ pub async fn register_view(session: &SessionContext, name: &str, sql: &str) -> R
     let view = ViewTable::new(plan, Some(sql.to_owned()));
     session.register_table(TableReference::bare(name), Arc::new(view))?;
     Ok(())
+}
+
+/// Registers a Parquet file, or a folder of them, under a name.
+///
+/// # Errors
+/// [`QueryError::Failed`] when it cannot be read.
+pub async fn register_parquet(session: &SessionContext, name: &str, path: &str) -> Result<(), QueryError> {
+    Ok(session.register_parquet(TableReference::bare(name), path, ParquetReadOptions::default()).await?)
 }
 
 /// A table that holds given rows.

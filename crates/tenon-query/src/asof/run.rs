@@ -108,8 +108,8 @@ impl Run {
 
     /// What an observation takes beside itself, until it is sent.
     fn bytes_a_row(&self) -> usize {
-        // Its place, and its entity and moment while it is put there.
-        let order = |order: &ByOrder| 28 + Keys::bytes_an_entity(&order.entity.types);
+        // Its place, its entity and moment while it is put there, and what workers remember of the entity.
+        let order = |order: &ByOrder| 32 + Keys::bytes_an_entity(&order.entity.types);
         let input = |input: &Input| {
             let moments = 12 + if input.table.known.is_some() { 8 } else { 0 };
             let column =

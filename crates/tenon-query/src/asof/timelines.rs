@@ -22,6 +22,24 @@ pub(super) struct Timelines {
     shift: u32,
 }
 
+/// How many places are looked at one by one before the rest is halved.
+const NEAR: usize = 4;
+
+/// A place of an entity, and which moments lead there: those after `after`, up to `until`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Finger {
+    place: u32,
+    after: i64,
+    until: i64,
+}
+
+impl Finger {
+    /// There is no observation any more.
+    const END: u32 = u32::MAX;
+    /// Not put anywhere yet.
+    pub const NOWHERE: Self = Self { place: 0, after: i64::MAX, until: i64::MAX };
+}
+
 impl Timelines {
     /// Puts batches of observations in order, and divides their entities into about `shards` parts.
     pub fn new(order: &Order, batches: &[RecordBatch], shards: usize) -> Result<Self> {
@@ -95,11 +113,37 @@ impl Timelines {
         self.starts.len() - 1
     }
 
-    /// The place of an entity's first observation at or after a moment.
-    pub fn first_from(&self, entity: u32, moment: i64) -> Option<usize> {
+    /// The place of an entity's first observation at or after a moment. `finger` is where the entity was last asked for: rows
+    /// come mostly in the order of their moments, so that what is sought is there or a little further.
+    pub fn first_from(&self, entity: u32, moment: i64, finger: &mut Finger) -> Option<usize> {
+        if finger.after >= moment || moment > finger.until {
+            *finger = self.find(entity, moment, finger);
+        }
+        (finger.place != Finger::END).then_some(finger.place as usize)
+    }
+
+    fn find(&self, entity: u32, moment: i64, finger: &Finger) -> Finger {
         let places = self.places(entity);
-        let place = places.start + self.times[places.clone()].partition_point(|time| *time < moment);
-        (place < places.end).then_some(place)
+        let before = |time: &i64| *time < moment;
+        let mut from = places.start;
+        if moment > finger.until {
+            // Beyond the finger, which has no end: the end has no time after which to seek.
+            from = finger.place as usize + 1;
+            let near = (from + NEAR).min(places.end);
+            if let Some(found) = (from..near).find(|place| self.times[*place] >= moment) {
+                return self.finger(found, &places);
+            }
+            from = near;
+        }
+        self.finger(from + self.times[from..places.end].partition_point(before), &places)
+    }
+
+    fn finger(&self, place: usize, places: &Range<usize>) -> Finger {
+        let after = if place > places.start { self.times[place - 1] } else { i64::MIN };
+        match place < places.end {
+            true => Finger { place: place as u32, after, until: self.times[place] },
+            false => Finger { place: Finger::END, after, until: i64::MAX },
+        }
     }
 
     /// The shard of an entity.

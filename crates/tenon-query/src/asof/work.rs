@@ -14,7 +14,7 @@ use super::heap::{Heap, unpack};
 use super::keys::NOBODY;
 use super::shard::{NO_EVENT, Rows, Shard};
 use super::table::Table;
-use super::timelines::Timelines;
+use super::timelines::{Finger, Timelines};
 
 /// Where an observation has no row.
 const NOTHING: u32 = u32::MAX;
@@ -33,6 +33,8 @@ pub(super) struct Work {
 #[derive(Default)]
 pub(super) struct Scratch {
     entities: Vec<u32>,
+    /// For each order of the observations where its entities were last asked for.
+    fingers: Vec<Vec<Finger>>,
     /// For each shard the rows that go there, and their places.
     places: Vec<Vec<(u32, u32)>>,
 }
@@ -54,19 +56,24 @@ impl Work {
         let events = self.table.event.read(batch, self.table.unit)?;
         let known = self.table.known.as_ref().map(|known| known.read(batch, self.table.unit)).transpose()?;
         let keys = self.table.entity.read(batch)?;
-        self.timelines.keys.find(&keys, batch.num_rows(), &mut scratch.entities)?;
-        scratch.places.resize_with(self.shards.len(), Vec::new);
-        scratch.places.iter_mut().for_each(Vec::clear);
+        let Scratch { entities, fingers, places } = scratch;
+        self.timelines.keys.find(&keys, batch.num_rows(), entities)?;
+        fingers.resize_with(fingers.len().max(self.table.order + 1), Vec::new);
+        let fingers = &mut fingers[self.table.order];
+        fingers.resize(self.timelines.entities(), Finger::NOWHERE);
+        places.resize_with(self.shards.len(), Vec::new);
+        places.iter_mut().for_each(Vec::clear);
         let nulls = [Some(&events), known.as_ref()].into_iter().flatten().any(|moments| moments.null_count() > 0);
+        let is_null = |row| events.is_null(row) || known.as_ref().is_some_and(|known| known.is_null(row));
         let known_values = known.as_ref().map(|known| known.values().as_ref());
-        for (row, entity) in scratch.entities.iter().enumerate() {
-            if *entity == NOBODY
-                || (nulls && (events.is_null(row) || known.as_ref().is_some_and(|known| known.is_null(row))))
-            {
+        for (row, entity) in entities.iter().enumerate() {
+            if *entity == NOBODY || (nulls && is_null(row)) {
                 continue;
             }
-            if let Some(place) = self.place(*entity, events.values()[row], known_values.map(|known| known[row])) {
-                scratch.places[self.timelines.shard(*entity)].push((row as u32, place as u32));
+            let finger = &mut fingers[*entity as usize];
+            let known = known_values.map(|known| known[row]);
+            if let Some(place) = self.place(*entity, events.values()[row], known, finger) {
+                places[self.timelines.shard(*entity)].push((row as u32, place as u32));
             }
         }
         let columns =
@@ -75,20 +82,20 @@ impl Work {
         let mut grown = 0;
         for step in 0..self.shards.len() {
             let shard = (step + worker * self.shards.len() / 2) % self.shards.len();
-            if !scratch.places[shard].is_empty() {
-                grown += self.shards[shard].lock().take_in(&scratch.places[shard], &rows)?;
+            if !places[shard].is_empty() {
+                grown += self.shards[shard].lock().take_in(&places[shard], &rows)?;
             }
         }
         Ok(grown)
     }
 
     /// The place of the first observation that may see a row; none where there is none, or the row is too old by then.
-    fn place(&self, entity: u32, event: i64, known: Option<i64>) -> Option<usize> {
+    fn place(&self, entity: u32, event: i64, known: Option<i64>, finger: &mut Finger) -> Option<usize> {
         let mut seen = self.table.event.seen_from(event);
         if let (Some(known), Some(before)) = (known, &self.table.known) {
             seen = seen.max(before.seen_from(known));
         }
-        let place = self.timelines.first_from(entity, seen)?;
+        let place = self.timelines.first_from(entity, seen, finger)?;
         (event != NO_EVENT && self.counts(place, event)).then_some(place)
     }
 
