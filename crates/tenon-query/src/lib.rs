@@ -16,6 +16,9 @@ mod spill;
 pub use as_of::{Stated, StatedTable, stated};
 pub use error::QueryError;
 pub use expression::Expression;
-pub use plan::{empty_table, memory_table, plain_texts, register_parquet, register_view, run, run_repeatable, schema, stream, tables};
+pub use plan::{
+    empty_table, memory_table, plain_texts, register_parquet, register_view, run, run_repeatable, schema, stream,
+    tables,
+};
 pub use rows_query::RowsQuery;
 pub use session::{fresh, session};
