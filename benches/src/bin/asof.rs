@@ -98,15 +98,13 @@ fn against_peers(report: &mut Report, full: &Path) -> Result<(), Fault> {
     }
     let of = |turns: &[Turn], what: fn(&Turn) -> f64| median(&turns.iter().map(what).collect::<Vec<_>>());
     for (name, turns) in [(DUCKDB, &duckdb), (POLARS, &polars)] {
-        let (wall, processor): (fn(&Turn) -> f64, fn(&Turn) -> f64) = (|turn| turn.wall, |turn| turn.processor);
-        let megabytes: fn(&Turn) -> f64 = |turn| turn.megabytes;
-        let seconds = Figure::cost(format!("wall clock, median of {ROUNDS}"), of(&own, wall), "s");
-        report.add(seconds.against(name, of(turns, wall)));
-        report.add(Figure::speed(format!("× {name}"), of(turns, wall) / of(&own, wall), "×").target(1.5));
-        let seconds = Figure::cost("processor time", of(&own, processor), "s");
-        report.add(seconds.against(name, of(turns, processor)));
-        let peak = Figure::cost("peak memory of the process", of(&own, megabytes), "MB");
-        report.add(peak.against(name, of(turns, megabytes)).target(of(turns, megabytes)));
+        let (wall, theirs) = (of(&own, |turn| turn.wall), of(turns, |turn| turn.wall));
+        report.add(Figure::cost(format!("wall clock, median of {ROUNDS}"), wall, "s").against(name, theirs));
+        report.add(Figure::speed(format!("× {name}"), theirs / wall, "×").target(1.5));
+        let seconds = Figure::cost("processor time", of(&own, |turn| turn.processor), "s");
+        report.add(seconds.against(name, of(turns, |turn| turn.processor)));
+        let (peak, theirs) = (of(&own, |turn| turn.megabytes), of(turns, |turn| turn.megabytes));
+        report.add(Figure::cost("peak memory of the process", peak, "MB").against(name, theirs).target(theirs));
     }
     Ok(())
 }
