@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 
-all=(ledger treeshap ingest features policy versions push quickstart decide kafka online)
+all=(ledger treeshap ingest features policy versions push quickstart decide kafka online asof)
 chosen=("${@:-${all[@]}}")
 for name in "${chosen[@]}"; do
   if [ ! -e "benches/src/bin/$name.rs" ]; then
@@ -31,7 +31,7 @@ echo "$TENON_BENCH_MACHINE; $(date -u +%F); $(git rev-parse --short HEAD 2>/dev/
 
 for name in "${chosen[@]}"; do
   case "$name" in
-    treeshap | ingest | kafka)
+    treeshap | ingest | kafka | asof)
       TENON_BENCH_PYTHON=$(python_with benches/requirements.txt)
       export TENON_BENCH_PYTHON
       "$target/release/$name"

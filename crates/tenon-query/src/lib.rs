@@ -1,9 +1,10 @@
 //! SQL over Arrow: DataFusion sessions, and the point-in-time join.
 //!
-//! [`session`] makes a session with bounded memory; [`run`] answers one query in it; [`Expression`] and [`RowsQuery`]
+//! `ASOF JOIN` joins feature tables to observations as of each one's moment, on disk where memory is short. [`session`] makes a session with bounded memory; [`run`] answers one query in it; [`Expression`] and [`RowsQuery`]
 //! are compiled once and evaluated over many batches.
 
 mod as_of;
+mod asof;
 mod error;
 mod expression;
 mod plan;
@@ -15,6 +16,9 @@ mod spill;
 pub use as_of::{Stated, StatedTable, stated};
 pub use error::QueryError;
 pub use expression::Expression;
-pub use plan::{empty_table, memory_table, plain_texts, register_view, run, run_repeatable, schema, stream, tables};
+pub use plan::{
+    empty_table, memory_table, plain_texts, register_parquet, register_view, run, run_repeatable, schema, stream,
+    tables,
+};
 pub use rows_query::RowsQuery;
 pub use session::{fresh, session};

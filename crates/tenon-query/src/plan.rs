@@ -13,7 +13,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
@@ -88,6 +88,14 @@ pub async fn register_view(session: &SessionContext, name: &str, sql: &str) -> R
     Ok(())
 }
 
+/// Registers a Parquet file, or a folder of them, under a name.
+///
+/// # Errors
+/// [`QueryError::Failed`] when it cannot be read.
+pub async fn register_parquet(session: &SessionContext, name: &str, path: &str) -> Result<(), QueryError> {
+    Ok(session.register_parquet(TableReference::bare(name), path, ParquetReadOptions::default()).await?)
+}
+
 /// A table that holds given rows.
 ///
 /// # Errors
@@ -106,7 +114,9 @@ pub fn empty_table(schema: SchemaRef) -> Result<Arc<dyn TableProvider>, QueryErr
 
 pub(crate) fn parse(state: &SessionState, sql: &str) -> Result<Statement, QueryError> {
     let dialect = state.config().options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect)?;
+    let plain = crate::asof::plain_words(sql)?;
+    let mut statement = state.sql_to_statement(plain.as_deref().unwrap_or(sql), &dialect)?;
+    crate::asof::nest(&mut statement);
     match &statement {
         Statement::Statement(inner) => match inner.as_ref() {
             ast::Statement::Query(_) => Ok(statement),

@@ -46,9 +46,8 @@ pub fn session(memory_limit_bytes: usize, spill_dir: &Path) -> Result<SessionCon
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
-    let state =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
-    Ok(SessionContext::new_with_state(state))
+    let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    Ok(SessionContext::new_with_state(crate::asof::install(builder).build()))
 }
 
 /// A session with the limits and functions of `base`, and no tables yet. Costs microseconds.

@@ -72,7 +72,7 @@ pub enum Command {
     },
     /// Ask the lake in SQL.
     #[command(
-        after_help = "Examples: tenon query 'SELECT origin, count(*) FROM flights GROUP BY origin' --as-of 2013-04-01\n          tenon query \"SELECT * FROM flights EXCEPT SELECT * FROM flights FOR VERSION AS OF 'q1'\""
+        after_help = "Examples: tenon query 'SELECT origin, count(*) FROM flights GROUP BY origin' --as-of 2013-04-01\n          tenon query \"SELECT * FROM flights EXCEPT SELECT * FROM flights FOR VERSION AS OF 'q1'\"\n          tenon query 'SELECT d.*, b.balance FROM decisions d ASOF JOIN balances b MATCH_CONDITION (d.decided_at >= b.event_time) ON d.account = b.account'"
     )]
     Query {
         /// The query.
