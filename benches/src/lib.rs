@@ -3,6 +3,7 @@
 //! Each measurement is a program of its own, `src/bin/NAME.rs`; `run.sh` builds them, installs the peers and runs them.
 //! Claims of speed are ratios against a peer in the same run, on the same input, whose answers are compared first.
 
+mod caller;
 mod figure;
 mod peer;
 mod samples;
@@ -10,6 +11,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
+pub use caller::Caller;
 pub use figure::{Figure, Report};
 pub use peer::Peer;
 pub use samples::{best, median, quantile};

@@ -1,15 +1,13 @@
 """`ASOF JOIN` over datasets, against DuckDB's over the same Delta tables."""
 
-import json
 import random
-import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import TENON
 from deltalake import DeltaTable
+from small import Folder
 
 DECISIONS = """description = "moments of decision"
 event_time = "decided_at"
@@ -46,22 +44,19 @@ nullable = true
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
 
 
-class Small:
+class Small(Folder):
     """A company with decisions and two tables that say what was known of accounts."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self.run("init", str(folder), "--name", "acme")
-        datasets = next((folder / "pods").iterdir()) / "datasets"
-        datasets.mkdir(exist_ok=True)
-        (datasets / "decisions.toml").write_text(DECISIONS)
+        super().__init__(folder)
+        (self.datasets / "decisions.toml").write_text(DECISIONS)
         chance = random.Random(7)
         moments = [START + timedelta(seconds=second) for second in chance.sample(range(200_000), 1500)]
         accounts = ["", "a", "b", "c", "d"]
         lines = [f"{row},{chance.choice(accounts)},{moment:%Y-%m-%dT%H:%M:%SZ}" for row, moment in enumerate(moments)]
-        self.give("decisions", "id,account,decided_at", lines)
+        self.give("decisions", "1", "\n".join(["id,account,decided_at", *lines, ""]))
         for name in ("balances", "scores"):
-            (datasets / f"{name}.toml").write_text(FEATURE.format(name=name))
+            (self.datasets / f"{name}.toml").write_text(FEATURE.format(name=name))
             # No two rows of one moment: what ties is each engine's own affair.
             events = [START + timedelta(seconds=second) for second in chance.sample(range(200_000), 3000)]
             lines = []
@@ -71,29 +66,19 @@ class Small:
                 lines.append(
                     f"{row},{chance.choice('abcde')},{event:%Y-%m-%dT%H:%M:%SZ},{known:%Y-%m-%dT%H:%M:%SZ},{amount}"
                 )
-            self.give(name, "row,account,event_time,known_at,amount", lines)
+            self.give(name, "1", "\n".join(["row,account,event_time,known_at,amount", *lines, ""]))
         self.run("apply")
         self.run("ingest")
 
-    def give(self, dataset: str, header: str, lines: list):
-        folder = self.folder / "data" / dataset
-        folder.mkdir(parents=True)
-        (folder / "1.csv").write_text("\n".join([header, *lines, ""]))
-
-    def run(self, *arguments, ok=0):
-        done = subprocess.run([TENON, "--dir", str(self.folder), *arguments], capture_output=True, text=True, timeout=120)
-        assert done.returncode == ok, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
     def rows(self, sql: str, *columns: str):
         # A column of JSON's rows is not there where it is null.
-        answer = json.loads(self.run("--output", "json", "query", sql, "--limit", "2000").stdout)
+        answer = self.json("query", sql, "--limit", "2000")
         return [tuple(row.get(column) for column in columns) for row in answer]
 
     def duckdb(self, sql: str):
         connection = duckdb.connect()
         for name in ("decisions", "balances", "scores"):
-            table = DeltaTable(str(self.folder / ".tenon" / "lake" / name))
+            table = DeltaTable(self.table(name))
             connection.register(name, table.to_pyarrow_table())
         return connection.execute(sql).fetchall()
 

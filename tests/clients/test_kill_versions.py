@@ -47,7 +47,7 @@ class Large(Small):
 
     def __init__(self, folder: Path):
         super().__init__(folder, flights=f"keep_raw = true\n{FLIGHTS}")
-        (next((folder / "pods").iterdir()) / "datasets/crews.toml").write_text(CREWS)
+        (self.datasets / "crews.toml").write_text(CREWS)
         self.give_batches("m")
         self.run("apply")
         self.run("ingest")

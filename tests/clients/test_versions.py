@@ -1,14 +1,12 @@
 """Versions: tags, states in SQL, differences, restores, branches, compaction and vacuum, as engines that are not Tenon see them."""
 
-import json
-import subprocess
 from pathlib import Path
 
 import duckdb
 import polars
 import pytest
-from conftest import TENON
 from deltalake import DeltaTable
+from small import Folder
 
 FLIGHTS = """description = "flights"
 event_time = "at"
@@ -36,36 +34,17 @@ type = "string"
 """
 
 
-class Small:
+class Small(Folder):
     """A company of two datasets."""
 
     def __init__(self, folder: Path, flights=FLIGHTS):
-        self.folder = folder
-        self.run("init", str(folder), "--name", "acme")
-        datasets = next((folder / "pods").iterdir()) / "datasets"
-        datasets.mkdir(exist_ok=True)
-        (datasets / "flights.toml").write_text(flights)
-        (datasets / "planes.toml").write_text(PLANES)
+        super().__init__(folder)
+        (self.datasets / "flights.toml").write_text(flights)
+        (self.datasets / "planes.toml").write_text(PLANES)
         self.give("flights", "1", "id,delay,at\na,1,2013-01-01T00:00:00Z\nb,2,2013-01-02T00:00:00Z\n")
         self.give("planes", "1", "tailnum\nN1\n")
         self.run("apply")
         self.run("ingest")
-
-    def run(self, *arguments, ok=0):
-        done = subprocess.run([TENON, "--dir", str(self.folder), *arguments], capture_output=True, text=True, timeout=120)
-        assert done.returncode == ok, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def json(self, *arguments, ok=0):
-        return json.loads(self.run("--output", "json", *arguments, ok=ok).stdout)
-
-    def give(self, dataset, name, text):
-        file = self.folder / "data" / dataset / f"{name}.csv"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-    def table(self, name):
-        return str(self.folder / ".tenon" / "lake" / name)
 
     def ids(self, *how):
         return [row["id"] for row in self.json("query", "SELECT id FROM flights ORDER BY id", *how)]

@@ -9,11 +9,10 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tenon_benches::{Fault, Figure, Report, Server, fault, quantile, tenon};
+use tenon_benches::{Caller, Fault, Figure, Report, Server, fault, quantile, tenon};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -38,9 +37,9 @@ async fn main() -> Result<(), Fault> {
     for (explain, how) in [(false, "plain"), (true, "explained")] {
         let bodies = entities.iter().map(|entities| json!({ "entities": entities, "explain": explain }).to_string());
         let caller = Caller { client: client.clone(), url: url.clone(), bodies: bodies.collect::<Vec<_>>().into() };
-        report.add(Figure::speed(format!("{how}: features known"), caller.known().await? * 100.0, "%"));
-        caller.load(WARM_UP).await?;
-        let latencies = caller.load(MEASURED).await?;
+        report.add(Figure::speed(format!("{how}: features known"), known(&caller).await? * 100.0, "%"));
+        load(&caller, WARM_UP).await?;
+        let latencies = load(&caller, MEASURED).await?;
         let figure =
             |name: &str, share| Figure::cost(format!("{how}: {name}"), quantile(&latencies, share) * 1e3, "ms");
         report.add(figure("median", 0.5));
@@ -78,62 +77,41 @@ fn synced_writes(folder: &Path) -> Result<Vec<f64>, Fault> {
     (0..1000).map(write).collect()
 }
 
-/// A caller, of many connections.
-#[derive(Clone)]
-struct Caller {
-    client: reqwest::Client,
-    url: String,
-    bodies: Arc<[String]>,
+/// Calls at a fixed rate for so long; the latencies in seconds. Any answer but a decision is a fault.
+async fn load(caller: &Caller, length: Duration) -> Result<Vec<f64>, Fault> {
+    let (caller, handle) = (caller.clone(), Handle::current());
+    // The schedule is kept by a thread of its own: the runtime's timers count whole milliseconds.
+    let started = tokio::task::spawn_blocking(move || keep_schedule(&caller, length, &handle)).await?;
+    let mut latencies = Vec::with_capacity(started.len());
+    for answered in started {
+        latencies.push(answered.await??);
+    }
+    Ok(latencies)
 }
 
-impl Caller {
-    /// Calls at a fixed rate for so long; the latencies in seconds. Any answer but a decision is a fault.
-    async fn load(&self, length: Duration) -> Result<Vec<f64>, Fault> {
-        let (caller, handle) = (self.clone(), Handle::current());
-        // The schedule is kept by a thread of its own: the runtime's timers count whole milliseconds.
-        let started = tokio::task::spawn_blocking(move || caller.keep_schedule(length, &handle)).await?;
-        let mut latencies = Vec::with_capacity(started.len());
-        for answered in started {
-            latencies.push(answered.await??);
-        }
-        Ok(latencies)
-    }
+fn keep_schedule(caller: &Caller, length: Duration, handle: &Handle) -> Vec<JoinHandle<Result<f64, Fault>>> {
+    let start = Instant::now() + Duration::from_millis(10);
+    let requests = (length.as_secs_f64() * f64::from(A_SECOND)) as u32;
+    let ask = |number: u32| {
+        let due = start + Duration::from_secs(1) * number / A_SECOND;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let caller = caller.clone();
+        handle.spawn(async move {
+            caller.ask(number as usize).await?;
+            Ok(due.elapsed().as_secs_f64())
+        })
+    };
+    (0..requests).map(ask).collect()
+}
 
-    fn keep_schedule(self, length: Duration, handle: &Handle) -> Vec<JoinHandle<Result<f64, Fault>>> {
-        let start = Instant::now() + Duration::from_millis(10);
-        let requests = (length.as_secs_f64() * f64::from(A_SECOND)) as u32;
-        let ask = |number: u32| {
-            let due = start + Duration::from_secs(1) * number / A_SECOND;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let caller = self.clone();
-            handle.spawn(async move {
-                caller.ask(number as usize).await?;
-                Ok(due.elapsed().as_secs_f64())
-            })
-        };
-        (0..requests).map(ask).collect()
+/// The share of features that were known to the first thousand requests: a load of strangers would be too easy.
+async fn known(caller: &Caller) -> Result<f64, Fault> {
+    let (mut known, mut all) = (0, 0);
+    for number in 0..1000 {
+        let decision: Value = serde_json::from_slice(&caller.ask(number).await?)?;
+        let features = decision["features"].as_array().ok_or_else(|| fault("a decision without features"))?;
+        known += features.iter().filter(|feature| feature["status"] == "known").count();
+        all += features.len();
     }
-
-    async fn ask(&self, number: usize) -> Result<Vec<u8>, Fault> {
-        let body = self.bodies[number % self.bodies.len()].clone();
-        let reply = self.client.post(&self.url).header("content-type", "application/json").body(body).send().await?;
-        let status = reply.status();
-        let bytes = reply.bytes().await?;
-        match status.is_success() {
-            true => Ok(bytes.to_vec()),
-            false => Err(fault(format!("the server answered {status}: {}", String::from_utf8_lossy(&bytes)))),
-        }
-    }
-
-    /// The share of features that were known to the first thousand requests: a load of strangers would be too easy.
-    async fn known(&self) -> Result<f64, Fault> {
-        let (mut known, mut all) = (0, 0);
-        for number in 0..1000 {
-            let decision: Value = serde_json::from_slice(&self.ask(number).await?)?;
-            let features = decision["features"].as_array().ok_or_else(|| fault("a decision without features"))?;
-            known += features.iter().filter(|feature| feature["status"] == "known").count();
-            all += features.len();
-        }
-        Ok(f64::from(u32::try_from(known)?) / f64::from(u32::try_from(all)?))
-    }
+    Ok(f64::from(u32::try_from(known)?) / f64::from(u32::try_from(all)?))
 }

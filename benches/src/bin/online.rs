@@ -14,7 +14,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMi
 use arrow::ipc::writer::StreamWriter;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Map, Value, json};
-use tenon_benches::{Fault, Figure, Peer, Report, Server, fault, median, quantile, tenon, work_folder};
+use tenon_benches::{Caller, Fault, Figure, Peer, Report, Server, fault, median, quantile, tenon, work_folder};
 use tenon_company::Catalog;
 use tenon_core::clock::{ManualClock, SystemClock};
 use tenon_core::spec::{SpecFile, SpecSet};
@@ -55,13 +55,13 @@ async fn over_http(folder: &Path, rows: &RecordBatch, report: &mut Report) -> Re
     let mut peer = Peer::start("feast_server.py", folder, 2)?;
     let started = peer.ask("start")?;
     let theirs = started["address"].as_str().ok_or_else(|| fault(format!("Feast's server said {started}")))?.to_owned();
-    let (own, theirs) = (Caller::new(&server.address)?, Caller::new(&theirs)?);
+    let (own, theirs) = (caller(&server.address)?, caller(&theirs)?);
     same_answers(&own, &theirs).await?;
     for clients in CLIENTS {
         let (mut fast, mut slow) = (Turns::default(), Turns::default());
         for _ in 0..ROUNDS {
-            slow.add(theirs.load(clients).await?);
-            fast.add(own.load(clients).await?);
+            slow.add(load(&theirs, clients).await?);
+            fast.add(load(&own, clients).await?);
         }
         let (who, what) = ("Feast's server", format!("{clients} clients"));
         let p99 = |turns: &Turns| median(&turns.p99) * 1e3;
@@ -95,61 +95,40 @@ impl Turns {
 }
 
 /// Clients of one server.
-#[derive(Clone)]
-struct Caller {
-    client: reqwest::Client,
-    url: String,
-    bodies: Arc<[String]>,
+fn caller(address: &str) -> Result<Caller, Fault> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).tcp_nodelay(true).build()?;
+    let features: Vec<String> = (0..FEATURES).map(|feature| format!("sensor:f{feature}")).collect();
+    let body = |entity| json!({ "features": features, "entities": { "sensor": [format!("s{entity}")] } }).to_string();
+    let bodies = (0..ENTITIES).map(body).collect::<Vec<_>>().into();
+    Ok(Caller { client, url: format!("{address}/get-online-features"), bodies })
 }
 
-impl Caller {
-    fn new(address: &str) -> Result<Self, Fault> {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).tcp_nodelay(true).build()?;
-        let features: Vec<String> = (0..FEATURES).map(|feature| format!("sensor:f{feature}")).collect();
-        let body =
-            |entity| json!({ "features": features, "entities": { "sensor": [format!("s{entity}")] } }).to_string();
-        let bodies = (0..ENTITIES).map(body).collect::<Vec<_>>().into();
-        Ok(Self { client, url: format!("{address}/get-online-features"), bodies })
-    }
-
-    async fn ask(&self, number: usize) -> Result<Vec<u8>, Fault> {
-        let body = self.bodies[number % self.bodies.len()].clone();
-        let reply = self.client.post(&self.url).header("content-type", "application/json").body(body).send().await?;
-        let status = reply.status();
-        let bytes = reply.bytes().await?;
-        match status.is_success() {
-            true => Ok(bytes.to_vec()),
-            false => Err(fault(format!("{} answered {status}: {}", self.url, String::from_utf8_lossy(&bytes)))),
-        }
-    }
-
-    /// The latencies of all answers of a turn, in seconds, after a warm-up.
-    async fn load(&self, clients: usize) -> Result<Vec<f64>, Fault> {
-        let begin = Instant::now() + WARM_UP;
-        let end = begin + TURN;
-        let client = |first: usize| {
-            let caller = self.clone();
-            tokio::spawn(async move {
-                let mut latencies = Vec::new();
-                for number in (first * 17..).step_by(7) {
-                    let start = Instant::now();
-                    if start >= end {
-                        break;
-                    }
-                    caller.ask(number).await?;
-                    if start >= begin {
-                        latencies.push(start.elapsed().as_secs_f64());
-                    }
+/// The latencies of all answers of a turn, in seconds, after a warm-up.
+async fn load(caller: &Caller, clients: usize) -> Result<Vec<f64>, Fault> {
+    let begin = Instant::now() + WARM_UP;
+    let end = begin + TURN;
+    let client = |first: usize| {
+        let caller = caller.clone();
+        tokio::spawn(async move {
+            let mut latencies = Vec::new();
+            for number in (first * 17..).step_by(7) {
+                let start = Instant::now();
+                if start >= end {
+                    break;
                 }
-                Ok::<_, Fault>(latencies)
-            })
-        };
-        let mut latencies = Vec::new();
-        for client in (0..clients).map(client).collect::<Vec<_>>() {
-            latencies.extend(client.await??);
-        }
-        Ok(latencies)
+                caller.ask(number).await?;
+                if start >= begin {
+                    latencies.push(start.elapsed().as_secs_f64());
+                }
+            }
+            Ok::<_, Fault>(latencies)
+        })
+    };
+    let mut latencies = Vec::new();
+    for client in (0..clients).map(client).collect::<Vec<_>>() {
+        latencies.extend(client.await??);
     }
+    Ok(latencies)
 }
 
 /// Both say the same of a hundred entities.

@@ -9,6 +9,9 @@ use bytes::Bytes;
 
 use crate::problem::Problem;
 
+/// What such streams are called: https://www.iana.org/assignments/media-types.
+pub(crate) const KIND: &str = "application/vnd.apache.arrow.stream";
+
 /// Reads a whole stream.
 ///
 /// # Errors

@@ -84,7 +84,7 @@ fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Format::Ndjson) };
     let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.as_str() {
-        "application/vnd.apache.arrow.stream" => Ok(Format::Arrow),
+        arrow_stream::KIND => Ok(Format::Arrow),
         "application/x-ndjson"
         | "application/ndjson"
         | "application/jsonl"
@@ -94,7 +94,7 @@ fn format(headers: &HeaderMap) -> Result<Format, Problem> {
         | "application/x-www-form-urlencoded" => Ok(Format::Ndjson),
         other => Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("`{other}` is not taken here: send application/x-ndjson or application/vnd.apache.arrow.stream"),
+            format!("`{other}` is not taken here: send application/x-ndjson or {}", arrow_stream::KIND),
         )),
     }
 }

@@ -30,8 +30,6 @@ pub(crate) const MOST_BYTES: usize = 64 << 20;
 const MOST_VALUES: usize = 4_000_000;
 /// So many rows are looked up at once.
 const ROWS_AT_ONCE: usize = 16_384;
-/// What Arrow IPC streams are called.
-const ARROW: &str = "application/vnd.apache.arrow.stream";
 /// Every status, in the order of their numbers.
 const STATUSES: [FeatureStatus; 4] =
     [FeatureStatus::Present, FeatureStatus::NullValue, FeatureStatus::NotFound, FeatureStatus::OutsideMaxAge];
@@ -64,7 +62,7 @@ pub(crate) async fn read(
         let _room = room;
         answer(&selected, &features, &entities(body, features.len())?, at.as_deref(), now)
     });
-    Ok(([(header::CONTENT_TYPE, ARROW)], bytes.await?).into_response())
+    Ok(([(header::CONTENT_TYPE, arrow_stream::KIND)], bytes.await?).into_response())
 }
 
 fn entities(body: Bytes, features: usize) -> Result<Vec<RecordBatch>, Problem> {

@@ -6,9 +6,10 @@ use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use serde_json::{Map, Value};
 use tenon_core::Timestamp;
-use tenon_query::point_in_time::{Evaluated, KeyType, Keys, Missing, PointInTimeError, Rows, evaluate, moments};
+use tenon_query::point_in_time::{Evaluated, KeyType, Keys, PointInTimeError, Rows, evaluate, moments};
 
 use super::LiveView;
+use super::select::NOTHING;
 use crate::{FeatureError, FeatureStatus, OnlineRow};
 
 /// A model's features for one set of entity keys.
@@ -78,7 +79,7 @@ impl OnlineRow {
 
     fn nothing(&mut self, view: &LiveView) {
         for _ in &view.shape.view.features {
-            self.push(Evaluated { value: Err(Missing::NotFound), event_at: None, known_at: None });
+            self.push(NOTHING);
         }
     }
 

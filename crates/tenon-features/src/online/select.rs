@@ -207,7 +207,8 @@ impl Selected {
     }
 }
 
-const NOTHING: Evaluated = Evaluated { value: Err(Missing::NotFound), event_at: None, known_at: None };
+/// What there is of an entity that is not known.
+pub(super) const NOTHING: Evaluated = Evaluated { value: Err(Missing::NotFound), event_at: None, known_at: None };
 
 impl OnlineColumn {
     fn with_capacity(rows: usize) -> Self {

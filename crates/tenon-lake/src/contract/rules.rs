@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, Scalar, StringArray,
+    Array, ArrayRef, ArrowNumericType, AsArray, BooleanArray, PrimitiveArray, RecordBatch, Scalar, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::buffer::BooleanBuffer;
@@ -11,7 +11,7 @@ use arrow::compute::kernels::aggregate::{max, min};
 use arrow::compute::kernels::cmp::{gt, lt};
 use arrow::compute::kernels::regexp::regexp_is_match_scalar;
 use arrow::compute::{FilterBuilder, cast, or};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use datafusion::common::HashMap;
 use datafusion::prelude::SessionContext;
@@ -429,8 +429,13 @@ impl ColumnRule {
         if let Some([low, high]) = self.spec.range {
             let outside = match values.data_type() {
                 // A double does not tell great whole numbers from each other.
-                DataType::Int64 => outside_whole(values.as_primitive(), low, high)?,
-                _ => outside(cast(&values, &DataType::Float64)?.as_primitive(), low, high)?,
+                // Beyond what a whole number can be, the bound is the last one.
+                DataType::Int64 => outside::<Int64Type>(values.as_primitive(), low.ceil() as i64, high.floor() as i64)?,
+                // In Arrow's order -0 is less than 0.
+                _ => {
+                    let (low, high) = (if low == 0.0 { -0.0 } else { low }, if high == 0.0 { 0.0 } else { high });
+                    outside::<Float64Type>(cast(&values, &DataType::Float64)?.as_primitive(), low, high)?
+                }
             };
             let bounds = format!("outside [{low}, {high}]");
             add(format!("{name}: {bounds}"), severity, outside, Some(format!("is {bounds}")));
@@ -480,25 +485,16 @@ fn matches(texts: &StringArray, pattern: &str) -> Result<BooleanArray, ArrowErro
 }
 
 /// Set where a number is less than `low`, more than `high`, or none (NaN).
-fn outside(numbers: &Float64Array, low: f64, high: f64) -> Result<BooleanBuffer, ArrowError> {
+fn outside<T: ArrowNumericType>(
+    numbers: &PrimitiveArray<T>,
+    low: T::Native,
+    high: T::Native,
+) -> Result<BooleanBuffer, ArrowError> {
     // Mostly there is nothing to find, and the extremes say so at once. In Arrow's order NaN is the greatest of all.
     if min(numbers).is_none_or(|least| least >= low) && max(numbers).is_none_or(|greatest| greatest <= high) {
         return Ok(BooleanBuffer::new_unset(numbers.len()));
     }
-    // In Arrow's order -0 is less than 0.
-    let (low, high) = (if low == 0.0 { -0.0 } else { low }, if high == 0.0 { 0.0 } else { high });
-    let (low, high) = (Float64Array::new_scalar(low), Float64Array::new_scalar(high));
-    Ok(is_true(&or(&lt(numbers, &low)?, &gt(numbers, &high)?)?))
-}
-
-/// The same for whole numbers.
-fn outside_whole(numbers: &Int64Array, low: f64, high: f64) -> Result<BooleanBuffer, ArrowError> {
-    // Beyond what a whole number can be, the bound is the last one.
-    let (low, high) = (low.ceil() as i64, high.floor() as i64);
-    if min(numbers).is_none_or(|least| least >= low) && max(numbers).is_none_or(|greatest| greatest <= high) {
-        return Ok(BooleanBuffer::new_unset(numbers.len()));
-    }
-    let (low, high) = (Int64Array::new_scalar(low), Int64Array::new_scalar(high));
+    let (low, high) = (PrimitiveArray::<T>::new_scalar(low), PrimitiveArray::<T>::new_scalar(high));
     Ok(is_true(&or(&lt(numbers, &low)?, &gt(numbers, &high)?)?))
 }
 

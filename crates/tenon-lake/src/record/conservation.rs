@@ -123,8 +123,7 @@ impl Lake {
         let datasets: Vec<DatasetName> = walk.found.datasets.keys().cloned().collect();
         for dataset in datasets {
             for table in [dataset.to_string(), quarantine_of(dataset.as_str()), raw_of(dataset.as_str())] {
-                let damage = self.damaged(&table).await?;
-                let problem = match damage {
+                let problem = match self.damaged(&table).await? {
                     None => self.unaccounted(&mut walk, &table).await?,
                     damage => damage,
                 };
