@@ -95,7 +95,7 @@ async fn online(report: &mut Report) -> Result<(), Fault> {
     let ledger = Ledger::create(LedgerOptions { dir, origin: "acme".to_owned(), clock: clock.clone(), projections })?;
     let root = folder.path().join("lake");
     let lake = Lake::open(LakeOptions { root, ledger, catalog: catalog.clone(), clock: clock.clone() }).await?;
-    let source = BatchSource { name: "landings".to_owned(), digest: Digest::of("landings") };
+    let source = BatchSource::new("landings", Digest::of("landings"));
     let written = lake.write(&Principal::person("ana"), &"flights".parse()?, &source, vec![landings()?]).await?;
     let WriteOutcome::Committed { .. } = written else { return Err(fault("the landings were not taken")) };
 

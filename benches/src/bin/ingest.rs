@@ -153,7 +153,7 @@ async fn lake(dir: &Path, planes: &RecordBatch, cleaning: &str) -> Result<Lake, 
 }
 
 async fn land(lake: &Lake, dataset: &str, rows: &RecordBatch) -> Result<DatasetCommitted, Fault> {
-    let source = BatchSource { name: dataset.to_owned(), digest: Digest::of(dataset) };
+    let source = BatchSource::new(dataset, Digest::of(dataset));
     match lake.write(&Principal::person("ana"), &dataset.parse()?, &source, vec![rows.clone()]).await? {
         WriteOutcome::Committed { fact, .. } => Ok(fact),
         WriteOutcome::Already(_) => Err(fault(format!("{dataset} had landed before"))),

@@ -252,7 +252,7 @@ async fn in_process(folder: &Path, rows: RecordBatch, now: Timestamp, report: &m
     let ledger = Ledger::create(LedgerOptions { dir, origin: "acme".to_owned(), clock: clock.clone(), projections })?;
     let root = folder.join("lake");
     let lake = Lake::open(LakeOptions { root, ledger, catalog: catalog.clone(), clock: clock.clone() }).await?;
-    let source = BatchSource { name: "readings".to_owned(), digest: Digest::of("readings") };
+    let source = BatchSource::new("readings", Digest::of("readings"));
     let written = lake.write(&Principal::person("ana"), &"readings".parse()?, &source, vec![rows]).await?;
     let WriteOutcome::Committed { .. } = written else { return Err(fault("the readings were not taken")) };
     let online = folder.join("online.redb");

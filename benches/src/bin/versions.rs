@@ -120,7 +120,7 @@ fn specs() -> Result<SpecSet, Fault> {
 
 async fn land(lake: &Lake, dataset: &str, id: i64) -> Result<(), Fault> {
     let rows = RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![id])) as ArrayRef)])?;
-    let source = BatchSource { name: "push".to_owned(), digest: Digest::of(format!("{dataset}:{id}")) };
+    let source = BatchSource::new("push", Digest::of(format!("{dataset}:{id}")));
     let dataset: DatasetName = dataset.parse()?;
     match lake.write(&Principal::person("ana"), &dataset, &source, vec![rows]).await? {
         WriteOutcome::Committed { .. } => Ok(()),

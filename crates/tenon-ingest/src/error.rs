@@ -72,6 +72,18 @@ pub enum IngestError {
         /// What is wrong with it.
         what: String,
     },
+    /// An idempotency key that was used for other rows.
+    #[error(
+        "idempotency key `{key}` was used for other rows of dataset `{dataset}`, which landed in version {version}: these rows have not landed; push them with a key of their own"
+    )]
+    KeyUsed {
+        /// The key.
+        key: String,
+        /// The dataset.
+        dataset: String,
+        /// The version in which the other rows landed.
+        version: u64,
+    },
     /// A dataset whose rows do not come from Kafka.
     #[error("dataset `{0}` does not read a topic: its source is not `kafka`")]
     NoTopics(String),

@@ -47,6 +47,15 @@ pub struct Ingest {
     branch: Option<BranchName>,
 }
 
+/// What a caller promises of a push: it is taken once for a key, which never comes with another body.
+#[derive(Debug, Clone, Copy)]
+pub struct Once<'a> {
+    /// The key, such as the header `Idempotency-Key` says.
+    pub key: &'a str,
+    /// The digest of what came with it.
+    pub body: Digest,
+}
+
 /// What became of one file.
 #[derive(Debug)]
 pub struct FileOutcome {
@@ -128,13 +137,13 @@ impl Ingest {
         let spec = self.spec(dataset)?;
         let name = found.name.as_str();
         if let Some(digest) = shelf.digest(found) {
-            let source = BatchSource { name: name.to_owned(), digest };
+            let source = BatchSource::new(name, digest);
             if let Some(sealed) = self.sealed(dataset, &source)? {
                 return Ok(WriteOutcome::Already(sealed));
             }
         }
         let (file, digest) = shelf.fetch(found).await?;
-        let source = BatchSource { name: name.to_owned(), digest };
+        let source = BatchSource::new(name, digest);
         if let Some(sealed) = self.sealed(dataset, &source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
@@ -147,23 +156,30 @@ impl Ingest {
         Ok(outcome)
     }
 
-    /// Takes rows that a caller pushes, once for an idempotency key, or else once for the rows.
+    /// Takes rows that a caller pushes, once for the key of [`Once`], or else once for the rows.
     ///
     /// # Errors
-    /// [`IngestError`] when nothing has landed; pushing again is safe.
+    /// [`IngestError::KeyUsed`] when the key came before, with other rows; [`IngestError`] when nothing has landed; pushing
+    /// again is safe.
     pub async fn push(
         &self,
         by: &Principal,
         dataset: &DatasetName,
         rows: Vec<RecordBatch>,
-        idempotency_key: Option<&str>,
+        once: Option<Once<'_>>,
     ) -> Result<WriteOutcome, IngestError> {
-        let digest = match idempotency_key {
-            Some(key) => Digest::of(format!("push:{key}")),
+        let digest = match once {
+            Some(Once { key, .. }) => Digest::of(format!("push:{key}")),
             None => rows.first().map_or_else(|| Digest::of("push"), |first| rows_digest(first.schema_ref(), &rows)),
         };
-        let source = BatchSource { name: "push".to_owned(), digest };
+        let source = BatchSource { content: once.map(|once| once.body), ..BatchSource::new("push", digest) };
         let outcome = self.lake.write(by, dataset, &source, rows).await?;
+        if let (WriteOutcome::Already(landed), Some(Once { key, body })) = (&outcome, once)
+            && landed.content_digest.is_some_and(|landed| landed != body)
+        {
+            let (key, dataset) = (key.to_owned(), dataset.to_string());
+            return Err(IngestError::KeyUsed { key, dataset, version: landed.version });
+        }
         self.hand_on(dataset, &outcome).await?;
         Ok(outcome)
     }

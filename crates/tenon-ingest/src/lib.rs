@@ -21,7 +21,7 @@ mod watch;
 pub use buffer::Buffer;
 pub use error::IngestError;
 pub use files::matching;
-pub use ingest::{Feed, FeedError, FileOutcome, Ingest};
+pub use ingest::{Feed, FeedError, FileOutcome, Ingest, Once};
 pub use json::rows_from_json;
 pub use kafka::Taken;
 pub use typed::rows_of_file;

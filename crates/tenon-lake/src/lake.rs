@@ -17,9 +17,10 @@ use tenon_ledger::{DocsExt, Ledger};
 use tenon_query::RowsQuery;
 use url::Url;
 
-use crate::contract::{KeySet, Rules, SeenRows};
+use crate::contract::{KeySet, References, Rules, SeenRows};
 use crate::delta::table::{Slot, Table};
 use crate::landing::landed::Landed;
+use crate::landing::place::Place;
 use crate::read::on_branch;
 use crate::record::projection::{COMMITS, TABLES, commits_of};
 use crate::{
@@ -75,8 +76,8 @@ pub(crate) struct Inner {
     pub rows_queries: Mutex<HashMap<(String, String), Planned>>,
     /// Held while tags, branches and holds are made, merged or removed, and by a vacuum.
     pub versions: tokio::sync::Mutex<()>,
-    /// What has landed, for datasets whose next batch is held against it.
-    pub landed: Mutex<HashMap<DatasetName, Arc<tokio::sync::Mutex<Landed>>>>,
+    /// What has landed, by table, for datasets whose next batch is held against it.
+    pub landed: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Landed>>>>,
     /// Compiled contracts of datasets that follow changes.
     pub change_rules: Mutex<HashMap<DatasetName, Arc<crate::changes::ChangeRules>>>,
     /// Profiles for pages, each computed once.
@@ -90,8 +91,18 @@ pub(crate) struct Inner {
 pub struct BatchSource {
     /// For people: `data/flights/2013-01.parquet`, `push`.
     pub name: String,
-    /// The digest of its bytes; a batch with the same dataset and digest is taken once.
+    /// The digest of its bytes, or of the key by which a caller pushes it; a batch with the same dataset and digest is taken
+    /// once.
     pub digest: Digest,
+    /// The digest of its rows, where `digest` is of a key: the same key may come again with the same rows alone.
+    pub content: Option<Digest>,
+}
+
+impl BatchSource {
+    /// A source whose digest is of its bytes.
+    pub fn new(name: impl Into<String>, digest: Digest) -> Self {
+        Self { name: name.into(), digest, content: None }
+    }
 }
 
 /// What became of a batch.
@@ -257,12 +268,13 @@ impl Lake {
         }
     }
 
-    /// The same on a branch: references look at the branch's tables, and what landed in the dataset does not count.
+    /// The same on a branch: all looks at the branch's tables, so that what landed in the dataset after the branch was made
+    /// does not count.
     ///
     /// # Errors
     /// [`LakeError::NoSuch`] and [`LakeError::NotOnBranch`].
     pub fn checker_on(&self, branch: &BranchName, dataset: &DatasetName) -> Result<Checker, LakeError> {
-        Ok(Checker { branch: Some(self.branch_with(branch, dataset)?), asked: true, ..self.checker(dataset) })
+        Ok(Checker { branch: Some(self.branch_with(branch, dataset)?), ..self.checker(dataset) })
     }
 
     /// The fact that sealed this batch, where it landed before.
@@ -368,6 +380,19 @@ impl Lake {
         if is_dataset { table.to_owned() } else { format!("_{table}") }
     }
 
+    /// The values that a contract's references allow.
+    pub(crate) async fn references(
+        &self,
+        rules: &Rules,
+        branch: Option<&BranchRecord>,
+    ) -> Result<References, LakeError> {
+        let mut references = References::new();
+        for reference in rules.references() {
+            references.insert(reference.to_owned(), self.key_set(reference, branch).await?);
+        }
+        Ok(references)
+    }
+
     /// The values that a reference allows, read once for each version of the dataset that holds them.
     pub(crate) async fn key_set(
         &self,
@@ -404,13 +429,11 @@ impl Checker {
     pub async fn check(&mut self, rows: &[RecordBatch]) -> Result<Checked, LakeError> {
         let rules = self.lake.rules(&self.dataset)?;
         if !self.asked {
-            self.landed = self.lake.landed(&self.dataset).await?;
+            let place = Place { dataset: &self.dataset, branch: self.branch.as_ref() };
+            self.landed = self.lake.landed(&place).await?;
             self.asked = true;
         }
-        let mut references = HashMap::new();
-        for reference in rules.references() {
-            references.insert(reference.to_owned(), self.lake.key_set(reference, self.branch.as_ref()).await?);
-        }
+        let references = self.lake.references(&rules, self.branch.as_ref()).await?;
         let dataset = self.dataset.to_string();
         let misfit = |error: arrow::error::ArrowError| LakeError::Misfit { table: dataset, what: error.to_string() };
         let rows = match rows {

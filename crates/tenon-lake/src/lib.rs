@@ -56,7 +56,7 @@ pub use error::LakeError;
 pub use lake::{BatchSource, Checker, Lake, LakeOptions, WriteOutcome};
 pub use look::profile::{ColumnProfile, Profile};
 pub use look::suggest::suggest;
-pub use look::trial::Trial;
+pub use look::trial::{Trial, TriedBatch};
 pub use quarantine::resolve::{Released, Selection};
 pub use quarantine::set_aside::{QuarantineSums, QuarantinedRow, Resolution};
 pub use raw::raw_of;

@@ -382,6 +382,7 @@ impl Lake {
 
     /// Whether a table holds a dataset's rows as they came.
     fn is_raw(&self, table: &str) -> bool {
+        let table = table.rsplit('/').next().unwrap_or(table);
         let dataset = table.strip_suffix(RAW).and_then(|dataset| DatasetName::new(dataset).ok());
         dataset.is_some_and(|dataset| self.inner.catalog.specs().datasets.contains_key(&dataset))
     }
@@ -398,7 +399,7 @@ impl Lake {
 /// The branch's own table that stands in for one that a query names.
 pub(crate) fn on_branch(branch: Option<&BranchRecord>, table: &str) -> Option<String> {
     let branch = branch?;
-    let dataset = table.strip_suffix(QUARANTINE).unwrap_or(table);
+    let dataset = table.strip_suffix(QUARANTINE).or_else(|| table.strip_suffix(RAW)).unwrap_or(table);
     let is_there = branch.branch.tables.iter().any(|begun| begun.dataset.as_str() == dataset);
     is_there.then(|| branch_table(branch.branch.branch.as_str(), table))
 }

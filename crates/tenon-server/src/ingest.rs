@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tenon_core::DatasetName;
 use tenon_core::fact::DatasetCommitted;
+use tenon_core::{DatasetName, Digest};
+use tenon_ingest::Once;
 use tenon_lake::WriteOutcome;
 
 use crate::arrow_stream;
@@ -31,7 +32,7 @@ enum Format {
 }
 
 /// `POST /ingest/{dataset}`: NDJSON, or an Arrow IPC stream by its content type. A push with an `Idempotency-Key` is
-/// taken once for the key, others once for their rows.
+/// taken once for the key, and refused where the key came with another body; others are taken once for their rows.
 pub(crate) async fn push(
     State(house): State<Arc<House>>,
     Extension(Caller(by)): Extension<Caller>,
@@ -44,9 +45,14 @@ pub(crate) async fn push(
     let body = body?;
     let taken = to_its_end(async move {
         let _room = room;
-        let (reader, name) = (Arc::clone(&house), dataset.clone());
-        let rows = aside(move || rows(&reader, &name, format, body)).await?;
-        Ok(house.ingest.push(&by, &dataset, rows, key.as_deref()).await?)
+        let (reader, name, keyed) = (Arc::clone(&house), dataset.clone(), key.is_some());
+        let read = aside(move || {
+            let digest = keyed.then(|| Digest::of(&body));
+            rows(&reader, &name, format, body).map(|rows| (rows, digest))
+        });
+        let (rows, digest) = read.await?;
+        let once = key.as_deref().zip(digest).map(|(key, body)| Once { key, body });
+        Ok(house.ingest.push(&by, &dataset, rows, once).await?)
     });
     Ok(match taken.await? {
         WriteOutcome::Committed { fact, .. } => Json(landed("committed", &fact)).into_response(),

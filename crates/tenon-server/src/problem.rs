@@ -233,6 +233,7 @@ impl From<IngestError> for Problem {
         match error {
             IngestError::NoDataset { .. } => Self::not_found(error.to_string()),
             IngestError::Json { .. } => Self::bad_request(error.to_string()),
+            IngestError::KeyUsed { .. } => Self::unprocessable(error.to_string()),
             IngestError::Lake(source) => source.into(),
             other => Self::internal("taking rows in", &other),
         }

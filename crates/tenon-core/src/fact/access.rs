@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::data::is_zero;
 use super::payloads;
 use crate::{Digest, Principal, Timestamp};
 
@@ -72,9 +73,4 @@ pub struct RefusedAgain {
     pub resource: String,
     /// How often.
     pub times: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }

@@ -73,8 +73,11 @@ pub struct DatasetCommitted {
     pub quarantine_version: Option<u64>,
     /// Where the rows came from: `data/flights/2013-01.parquet`, or `push`.
     pub source: String,
-    /// The digest of the source's bytes or rows.
+    /// The digest of the source's bytes or rows, or of the key by which a caller pushes them once.
     pub source_digest: Digest,
+    /// The digest of the rows as they came, where they are pushed with a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_digest: Option<Digest>,
     /// The digest of the accepted rows.
     pub rows_digest: Digest,
     /// Rows that came in.
@@ -153,7 +156,7 @@ impl RowChanges {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_zero(count: &u64) -> bool {
+pub(super) fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 

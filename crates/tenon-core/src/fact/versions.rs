@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::data::is_zero;
 use super::{DatasetCommitted, TableVersion, payloads};
 use crate::{BranchName, DatasetName, HoldName, Span, TagName, Timestamp};
 
@@ -62,6 +63,15 @@ pub struct DatasetRestored {
     pub rows_added: u64,
     /// Rows that went.
     pub rows_removed: u64,
+    /// The version of the quarantine, where rows that had been released are open again, or the other way round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine_version: Option<u64>,
+    /// Rows of the quarantine that are open again, because what their release landed went.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reopened: u64,
+    /// Rows of the quarantine that are released again, because what their release landed is back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub released_again: u64,
     /// Why.
     pub reason: String,
 }

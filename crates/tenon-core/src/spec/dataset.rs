@@ -82,7 +82,7 @@ fn target_mb() -> u32 {
 #[serde(deny_unknown_fields)]
 pub struct Late {
     /// A row whose event lies further than this before the latest event that had landed when its batch came goes to the
-    /// quarantine.
+    /// quarantine. An event from the future counts as now.
     pub allowed: Span,
 }
 

@@ -57,7 +57,7 @@ impl World {
 
     /// Commits rows, and returns the table's version and the rows that landed.
     async fn write(&self, dataset: &str, name: &str, rows: RecordBatch) -> (u64, Vec<RecordBatch>) {
-        let source = BatchSource { name: name.to_owned(), digest: Digest::of(format!("{dataset} {name}")) };
+        let source = BatchSource::new(name, Digest::of(format!("{dataset} {name}")));
         let dataset = DatasetName::new(dataset).unwrap();
         let by = Principal::service("test");
         match self.lake.write(&by, &dataset, &source, vec![rows]).await.unwrap() {

@@ -69,7 +69,7 @@ impl Decoding {
         };
         let stretches = stretches(&self.source, &batch);
         let name = format!("kafka:{}", self.source.topics.join(","));
-        let batch_source = BatchSource { name, digest: digest(&stretches) };
+        let batch_source = BatchSource::new(name, digest(&stretches));
         let (spec, source) = (Arc::clone(&self.spec), Arc::clone(&self.source));
         let work = move || match source.changes {
             Some(_) => changes::decode(&batch, &known, &spec, &source).map(|changes| Rows::Changed(Box::new(changes))),

@@ -17,7 +17,7 @@ use tenon_company::Catalog;
 use tenon_core::clock::ManualClock;
 use tenon_core::spec::{SpecFile, SpecSet};
 use tenon_core::{AsOf, Clock, DatasetName, Digest, Principal, Timestamp};
-use tenon_ingest::{Feed, FeedError, FileOutcome, Ingest, IngestError};
+use tenon_ingest::{Feed, FeedError, FileOutcome, Ingest, IngestError, Once};
 use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
 use tenon_ledger::{Ledger, LedgerOptions};
 
@@ -212,15 +212,22 @@ async fn bad_files_are_told_one_by_one_and_lose_nothing() {
 async fn a_push_counts_once_by_its_key_or_else_by_its_rows() {
     let company = Company::new().await;
     let push = async |ids: &[&str], key: Option<&str>| {
-        company.ingest.push(&ana(), &flights(), vec![batch(ids)], key).await.unwrap()
+        let once = key.map(|key| Once { key, body: Digest::of(ids.concat()) });
+        company.ingest.push(&ana(), &flights(), vec![batch(ids)], once).await.unwrap()
     };
     assert!(matches!(push(&["a"], Some("k1")).await, WriteOutcome::Committed { .. }));
     assert!(matches!(push(&["a"], Some("k1")).await, WriteOutcome::Already(_)));
     assert!(matches!(push(&["b"], None).await, WriteOutcome::Committed { .. }));
     assert!(matches!(push(&["b"], None).await, WriteOutcome::Already(_)));
     let rows = company.ingest.rows_from_json(&flights(), "{\"id\":\"j\",\"delay\":3}").unwrap();
-    company.ingest.push(&ana(), &flights(), vec![rows], Some("k2")).await.unwrap();
+    let once = |body: &str| Some(Once { key: "k2", body: Digest::of(body) });
+    company.ingest.push(&ana(), &flights(), vec![rows.clone()], once("j")).await.unwrap();
     assert_eq!(company.rows().await, 3);
+    let other = company.ingest.push(&ana(), &flights(), vec![rows], once("k")).await.unwrap_err();
+    assert_eq!(
+        other.to_string(),
+        "idempotency key `k2` was used for other rows of dataset `flights`, which landed in version 2: these rows have not landed; push them with a key of their own"
+    );
     let nobody = DatasetName::new("flihgts").unwrap();
     let error = company.ingest.rows_from_json(&nobody, "{}").unwrap_err();
     assert_eq!(error.to_string(), "there is no dataset `flihgts` (did you mean `flights`?)");
@@ -232,7 +239,7 @@ async fn a_push_counts_once_by_its_key_or_else_by_its_rows() {
 async fn buffered_rows_are_fed_at_once_and_land_together() {
     let company = Company::new().await;
     let mut buffer = company.ingest.buffer(&flights());
-    let day = |day: &str| BatchSource { name: format!("replay {day}"), digest: Digest::of(day) };
+    let day = |day: &str| BatchSource::new(format!("replay {day}"), Digest::of(day));
     assert!(buffer.flush(&ana(), &day("empty")).await.unwrap().is_none());
     assert_eq!(buffer.add(&[batch(&["a", "b"])]).await.unwrap().num_rows(), 2);
     assert_eq!(buffer.add(&[batch(&["b", "c"])]).await.unwrap().num_rows(), 1);

@@ -221,6 +221,7 @@ impl Lake {
             quarantine_version: None,
             source: source.name.clone(),
             source_digest: source.digest,
+            content_digest: source.content,
             rows_digest: rows_digest(&contract, std::slice::from_ref(&rows)),
             rows_in: tally.rows_in,
             accepted,

@@ -6,6 +6,7 @@ mod settle;
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use parquet::errors::ParquetError;
 use tenon_core::fact::{
@@ -14,12 +15,12 @@ use tenon_core::fact::{
 };
 use tenon_core::id::OperationId;
 use tenon_core::spec::{DatasetSpec, Resource, Severity};
-use tenon_core::{DatasetName, Digest, Principal};
+use tenon_core::{DatasetName, Digest, Principal, Share};
 use tenon_ledger::DocsExt;
 
 use crate::contract::{Tally, quarantine_schema};
 use crate::delta::log::{Note, Seal, Sealing};
-use crate::delta::table::Change;
+use crate::delta::table::{Change, Table};
 use crate::landing::place::Place;
 use crate::raw::{RawPiece, raw_rows};
 use crate::record::records::MERGED;
@@ -145,12 +146,12 @@ impl Lake {
         let now = self.inner.clock.now();
         let contract = Arc::new(crate::contract::contract_schema(&resource.spec.contract));
 
-        let raw = match place.raw().filter(|_| resource.spec.keeps_raw()) {
-            Some(raw) => Some(self.table(&raw).await?),
-            None => None,
+        let raw = match resource.spec.keeps_raw() {
+            true => Some(self.table(&place.raw()).await?),
+            false => None,
         };
         let raw_schema = match &raw {
-            Some(raw) => raw.head.lock().await.schema.clone(),
+            Some(raw) => self.raw_schema(dataset, raw).await?,
             None => None,
         };
         let raw_pieces = if raw.is_some() { raw_pieces(&checked) } else { Vec::new() };
@@ -230,6 +231,7 @@ impl Lake {
             quarantine_version: None,
             source: source.name.clone(),
             source_digest: source.digest,
+            content_digest: source.content,
             rows_digest: rows_digest.await.map_err(interrupted)?,
             rows_in: tally.rows_in,
             accepted: tally.accepted(),
@@ -282,6 +284,18 @@ impl Lake {
             raw_head.unsealed.remove(&operation);
         }
         Ok(WriteOutcome::Committed { fact, accepted })
+    }
+
+    /// The columns that rows as they came have so far. On a branch that has none yet, a merge will add them to the
+    /// dataset's.
+    async fn raw_schema(&self, dataset: &DatasetName, raw: &Table) -> Result<Option<SchemaRef>, LakeError> {
+        let held = raw.head.lock().await.schema.clone();
+        let main = raw_of(dataset.as_str());
+        if held.is_some() || raw.name == main {
+            return Ok(held);
+        }
+        let schema = self.table(&main).await?.head.lock().await.schema.clone();
+        Ok(schema)
     }
 
     /// Appends rows to a table of the program itself (`decisions_late_arrival`), once for an operation. The first rows
@@ -343,25 +357,10 @@ impl Lake {
     /// # Errors
     /// [`LakeError::Contract`] when the contract cannot be followed.
     pub fn refusal(&self, dataset: &DatasetName, checked: &[Checked]) -> Result<Option<String>, LakeError> {
-        let tally = sum(checked);
         if let Some(sentence) = checked.iter().find_map(Checked::refusal) {
             return Ok(Some(sentence.to_owned()));
         }
-        if !tally.refusals.is_empty() {
-            let rules: Vec<String> =
-                tally.refusals.iter().map(|reason| format!("{} ({} rows)", reason.rule, reason.rows)).collect();
-            return Ok(Some(format!("the contract refuses a batch that breaks {}", rules.join(", "))));
-        }
-        let rules = self.rules(dataset)?;
-        let share = tally.quarantined as f64 / tally.rows_in.max(1) as f64;
-        Ok(rules.max_quarantined().filter(|most| share > most.fraction()).map(|most| {
-            format!(
-                "{} of {} rows ({:.1}%) break the contract, and at most {most} may",
-                tally.quarantined,
-                tally.rows_in,
-                share * 100.0
-            )
-        }))
+        Ok(refusal_of(&sum(checked), self.rules(dataset)?.max_quarantined()))
     }
 
     /// Refuses a batch that cannot even be read, for the record; `sentence` says why.
@@ -444,6 +443,24 @@ impl Lake {
     pub(crate) fn reached(&self, _: Step) -> Result<(), LakeError> {
         Ok(())
     }
+}
+
+/// Why a contract does not take a batch with these sums, in a sentence.
+pub(crate) fn refusal_of(tally: &Tally, max_quarantined: Option<Share>) -> Option<String> {
+    if !tally.refusals.is_empty() {
+        let rules: Vec<String> =
+            tally.refusals.iter().map(|reason| format!("{} ({} rows)", reason.rule, reason.rows)).collect();
+        return Some(format!("the contract refuses a batch that breaks {}", rules.join(", ")));
+    }
+    let share = tally.quarantined as f64 / tally.rows_in.max(1) as f64;
+    max_quarantined.filter(|most| share > most.fraction()).map(|most| {
+        format!(
+            "{} of {} rows ({:.1}%) break the contract, and at most {most} may",
+            tally.quarantined,
+            tally.rows_in,
+            share * 100.0
+        )
+    })
 }
 
 pub(crate) fn sum(checked: &[Checked]) -> Tally {

@@ -22,17 +22,11 @@ impl Lake {
     pub(crate) async fn settle_at(&self, place: &Place<'_>) -> Result<(), LakeError> {
         let table = self.table(&place.table()).await?;
         let quarantine = self.table(&place.quarantine()).await?;
-        let raw = match place.raw() {
-            Some(raw) => Some(self.table(&raw).await?),
-            None => None,
-        };
+        let raw = self.table(&place.raw()).await?;
         let mut head = table.head.lock().await;
         let mut quarantine_head = quarantine.head.lock().await;
-        let mut raw_head = match &raw {
-            Some(raw) => Some(raw.head.lock().await),
-            None => None,
-        };
-        let beside = raw.as_ref().zip(raw_head.as_deref_mut());
+        let mut raw_head = raw.head.lock().await;
+        let beside = Some((&raw, &mut *raw_head));
         self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await
     }
 

@@ -45,7 +45,8 @@ pub struct SetAside {
 
 /// The schema of every quarantine table. `_row` is the source's row as JSON, so that any source fits and nothing is
 /// lost; `_row_number` counts the rows of the batch from 0. `_rules` are the broken rules without values;
-/// `_resolution` is missing while nobody has decided about the row, and then `released` or `discarded`.
+/// `_resolution` is missing while nobody has decided about the row, and then `released` or `discarded`; `_released_by` are
+/// the operations that released it, also such as a restore undid since.
 pub fn quarantine_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("_reason", DataType::Utf8, false),
@@ -58,6 +59,7 @@ pub fn quarantine_schema() -> SchemaRef {
         Field::new("_rules", DataType::Utf8, true),
         Field::new("_resolution", DataType::Utf8, true),
         Field::new("_resolved_at", utc(), true),
+        Field::new("_released_by", DataType::Utf8, true),
     ]))
 }
 
@@ -102,6 +104,7 @@ impl Quarantined {
             Arc::new(self.names),
             new_null_array(&DataType::Utf8, count),
             new_null_array(&utc(), count),
+            new_null_array(&DataType::Utf8, count),
         ];
         RecordBatch::try_new(quarantine_schema(), columns)
     }

@@ -1,5 +1,5 @@
-//! What has landed in a dataset so far, as far as the next batch is held against it: the latest event, and the keys of the
-//! rows near it. It is read from the table itself, so that a restart knows what the last run knew.
+//! What has landed in a dataset so far, or on a branch of it, as far as the next batch is held against it: the latest event,
+//! and the keys of the rows near it. It is read from the table itself, so that a restart knows what the last run knew.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tenon_core::{AsOf, DatasetName, Timestamp};
 
 use crate::contract::arrow_type;
 use crate::delta::log::utc;
+use crate::landing::place::Place;
 use crate::{Lake, LakeError, sql};
 
 /// What has landed in one dataset.
@@ -27,6 +28,9 @@ pub(crate) struct Landed {
     version: Option<u64>,
     /// The latest event.
     newest: Option<i64>,
+    /// When the batch under way came. An event that lies after it moves nothing: one wrong clock must not make all others
+    /// late, nor let keys be forgotten.
+    now: Option<Timestamp>,
     /// When the row of a key happened; keys near the latest event only.
     keys: HashMap<Box<[u8]>, i64>,
     /// How many keys were left when old ones were last forgotten.
@@ -44,7 +48,19 @@ impl Landed {
     /// The moment before which an event is too late.
     pub(crate) fn watermark(&self) -> Option<Timestamp> {
         let late = self.spec.as_ref()?.late.as_ref().filter(|_| !self.excused)?;
-        Some(Timestamp::from_micros(self.newest?) - late.allowed)
+        Some(self.newest_by_now()? - late.allowed)
+    }
+
+    /// The latest event, or now where that is earlier.
+    fn newest_by_now(&self) -> Option<Timestamp> {
+        let newest = self.newest.map(Timestamp::from_micros)?;
+        Some(self.now.map_or(newest, |now| newest.min(now)))
+    }
+
+    /// Begins a batch that came at a moment.
+    pub(crate) fn begin_batch(&mut self, now: Timestamp) {
+        (self.now, self.excused) = (Some(now), false);
+        self.taken.clear();
     }
 
     /// Lets the batch under way be as late as it likes: somebody has decided about its rows.
@@ -86,11 +102,10 @@ impl Landed {
         columns(spec).map(|_| Self { spec: Some(spec.clone()), newest, ..Self::default() })
     }
 
-    /// Takes note of a batch that has landed now, in the table's schema: it is over, and the next one begins.
+    /// Takes note of a batch that has landed now, in the table's schema.
     pub(crate) fn took(&mut self, rows: &[RecordBatch]) -> Result<(), ArrowError> {
         let rows = rows.iter().map(|rows| self.of_note(rows)).collect::<Result<Vec<_>, _>>()?;
         self.note(&rows)?;
-        self.taken.clear();
         self.forget();
         Ok(())
     }
@@ -135,8 +150,8 @@ impl Landed {
 
     fn forget(&mut self) {
         let within = self.spec.as_ref().and_then(|spec| spec.dedup.as_ref()).map(|dedup| dedup.within);
-        if let (Some(within), Some(newest)) = (within, self.newest) {
-            let oldest = (Timestamp::from_micros(newest) - within).as_micros();
+        if let (Some(within), Some(newest)) = (within, self.newest_by_now()) {
+            let oldest = (newest - within).as_micros();
             self.keys.retain(|_, event| *event >= oldest);
         }
         self.kept = self.keys.len();
@@ -144,27 +159,27 @@ impl Landed {
 }
 
 impl Lake {
-    /// What has landed in a dataset that must know it, up to date, and locked until the batch has landed as well; none
-    /// where the dataset's declaration asks for nothing of it.
+    /// What has landed in a place that must know it, up to date, and locked until the batch has landed as well; none where
+    /// the dataset's declaration asks for nothing of it.
     pub(crate) async fn landed(
         &self,
-        dataset: &DatasetName,
+        place: &Place<'_>,
     ) -> Result<Option<tokio::sync::OwnedMutexGuard<Landed>>, LakeError> {
-        let spec = self.table_spec(dataset)?.spec;
+        let spec = self.table_spec(place.dataset)?.spec;
         let Some(columns) = columns(&spec) else { return Ok(None) };
-        let slot = Arc::clone(self.inner.landed.lock().entry(dataset.clone()).or_default());
+        let table = place.table();
+        let slot = Arc::clone(self.inner.landed.lock().entry(table.clone()).or_default());
         let mut landed = slot.lock_owned().await;
         if landed.spec.as_ref() != Some(&spec) {
             *landed = Landed { spec: Some(spec.clone()), ..Landed::default() };
         }
-        landed.taken.clear();
-        landed.excused = false;
-        let newest = self.sealed_version(dataset.as_str())?;
+        landed.begin_batch(self.inner.clock.now());
+        let newest = self.sealed_version(&table)?;
         if landed.version == newest {
             return Ok(Some(landed));
         }
-        let rows = self.landed_rows(dataset, &columns, &spec, landed.version).await?;
-        landed.note(&rows).map_err(|error| LakeError::contract(dataset.as_str(), error.to_string()))?;
+        let rows = self.landed_rows(place, &columns, &spec, landed.version).await?;
+        landed.note(&rows).map_err(|error| LakeError::contract(place.dataset.as_str(), error.to_string()))?;
         landed.version = newest;
         landed.forget();
         Ok(Some(landed))
@@ -173,7 +188,7 @@ impl Lake {
     /// Forgets what has landed in a dataset from which rows went; it is read again when it is needed. Waits for the batch
     /// under way, so that no table may be locked.
     pub(crate) async fn forget_landed(&self, dataset: &DatasetName) {
-        let slot = self.inner.landed.lock().get(dataset).cloned();
+        let slot = self.inner.landed.lock().get(dataset.as_str()).cloned();
         if let Some(slot) = slot {
             *slot.lock().await = Landed::default();
         }
@@ -182,35 +197,37 @@ impl Lake {
     /// Rows that came after `version`, or all that matter where nothing is known yet.
     async fn landed_rows(
         &self,
-        dataset: &DatasetName,
+        place: &Place<'_>,
         columns: &[String],
         spec: &DatasetSpec,
         version: Option<u64>,
     ) -> Result<Vec<RecordBatch>, LakeError> {
+        let (dataset, table) = (place.dataset, place.table());
         let event = columns.last().map_or("", String::as_str);
         let mut sql = format!("SELECT {} FROM \"{dataset}\"", sql::columns(columns));
-        let newest = self.sealed_version(dataset.as_str())?;
+        let newest = self.sealed_version(&table)?;
         if let (Some(version), Some(newest)) = (version, newest)
             && newest > version
             && newest - version <= FEW_VERSIONS
         {
             let mut rows = Vec::new();
             for version in version + 1..=newest {
-                rows.extend(self.added_in_order(dataset.as_str(), version, columns).await?);
+                rows.extend(self.added_in_order(&table, version, columns).await?);
             }
             return Ok(rows);
         }
         if let Some(dedup) = &spec.dedup {
             // A day more than asked for, so that no rounding of the window's start matters.
             let hours = dedup.within.as_secs_f64() / 3_600.0 + 24.0;
+            let (now, hours) = (self.inner.clock.now(), hours.ceil());
             sql.push_str(&format!(
-                " WHERE \"{event}\" >= (SELECT max(\"{event}\") FROM \"{dataset}\") - INTERVAL '{} hours'",
-                hours.ceil()
+                " WHERE \"{event}\" >= (SELECT max(\"{event}\") FROM \"{dataset}\") - INTERVAL '{hours} hours' \
+                 OR \"{event}\" >= TIMESTAMP '{now}' - INTERVAL '{hours} hours'"
             ));
         } else {
             sql = format!("SELECT max(\"{event}\") FROM \"{dataset}\"");
         }
-        self.query(&sql, AsOf::Latest).await
+        self.query_in(place.branch, &sql, AsOf::Latest).await
     }
 
     /// What a version added, with its columns as they are asked for.

@@ -31,9 +31,9 @@ impl<'a> Place<'a> {
         self.named(quarantine_of(self.dataset.as_str()))
     }
 
-    /// The table that keeps rows as they came. A branch has none: what comes by a merge is not replayed.
-    pub(crate) fn raw(&self) -> Option<String> {
-        self.branch.is_none().then(|| raw_of(self.dataset.as_str()))
+    /// The table that keeps rows as they came.
+    pub(crate) fn raw(&self) -> String {
+        self.named(raw_of(self.dataset.as_str()))
     }
 
     fn named(&self, table: String) -> String {

@@ -16,7 +16,7 @@ use crate::contract::Tally;
 use crate::{Checked, Lake, LakeError};
 
 /// The batches whose rows say what is usual, and how many there must be.
-const LAST_BATCHES: usize = 64;
+pub(crate) const LAST_BATCHES: usize = 64;
 const FEWEST_BATCHES: usize = 8;
 /// Bins of numbers, and texts that have a bin of their own.
 const BINS: usize = 10;
@@ -161,7 +161,7 @@ fn freshness(rule: &Freshness, newest: Option<Timestamp>, now: Timestamp) -> Tab
     TableVerdict { rule: "freshness".to_owned(), severity: rule.severity, kept, sentence }
 }
 
-fn volume(rule: &Volume, rows: u64, before: &[u64]) -> TableVerdict {
+pub(crate) fn volume(rule: &Volume, rows: u64, before: &[u64]) -> TableVerdict {
     let mut broken = Vec::new();
     if let Some(least) = rule.at_least.filter(|least| rows < *least) {
         broken.push(format!("fewer than the {} that it must have", count(least)));

@@ -47,14 +47,14 @@ pub struct Released {
 }
 
 /// Open rows of one data file of a quarantine.
-struct Chosen {
+pub(crate) struct Chosen {
     path: String,
     /// All rows of the file.
-    rows: RecordBatch,
+    pub(crate) rows: RecordBatch,
     /// The numbers of the chosen rows in it.
-    numbers: Vec<u32>,
+    pub(crate) numbers: Vec<u32>,
     /// The chosen rows as they came, repaired.
-    repaired: RecordBatch,
+    pub(crate) repaired: RecordBatch,
 }
 
 impl Lake {
@@ -112,13 +112,12 @@ impl Lake {
 
         let mut checker = self.checker(dataset);
         // Rows that somebody has decided about may be late; a key that has landed meanwhile has landed all the same.
-        (checker.landed, checker.asked) = (self.landed(dataset).await?, true);
+        (checker.landed, checker.asked) = (self.landed(&Place::of(dataset)).await?, true);
         if let Some(landed) = checker.landed.as_deref_mut() {
             landed.excuse();
         }
         let now = self.inner.clock.now();
-        let (mut accepted, mut still_broken, mut keys, mut rewritten) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut accepted, mut still_broken, mut keys, mut landing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut meant = 0;
         for file in chosen {
             meant += file.numbers.len() as u64;
@@ -146,14 +145,18 @@ impl Lake {
                 continue;
             }
             keys.extend(row_keys(&file.rows, &landed));
-            rewritten.push((file.path, marked(&file.rows, &landed, "released", now).map_err(misfit)?));
+            landing.push((file.path, file.rows, landed));
             accepted.push(checked.accepted);
         }
         let mut released = Released { fact: None, chosen: meant, still_broken, accepted };
         if released.accepted.is_empty() {
             return Ok(released);
         }
-        let operation = OperationId::derive(&["quarantine.release", dataset.as_str(), &digest_of(keys).to_string()]);
+        let operation = operation("quarantine.release", dataset, keys, quarantine_version);
+        let released_by = Mark { word: Some("released"), at: Some(now), released_by: Some(operation) };
+        let rewritten =
+            landing.into_iter().map(|(path, rows, landed)| Ok((path, marked(&rows, &landed, &released_by)?)));
+        let rewritten = rewritten.collect::<Result<_, ArrowError>>().map_err(misfit)?;
         let contract = Arc::new(contract_schema(&resource.spec.contract));
         let unreadable = |error: parquet::errors::ParquetError| LakeError::written(dataset.as_str(), error);
         let files = Files::encode(operation, Arc::clone(&rules.schema), &released.accepted, &[]).map_err(unreadable)?;
@@ -220,17 +223,18 @@ impl Lake {
         let version = quarantine.head.lock().await.version;
         let selection = Selection { filter: filter.map(str::to_owned), set: Vec::new() };
         let now = self.inner.clock.now();
+        let discarded = Mark { word: Some("discarded"), at: Some(now), released_by: None };
         let misfit = |error: ArrowError| LakeError::Misfit { table: dataset.to_string(), what: error.to_string() };
         let (mut keys, mut rewritten) = (Vec::new(), Vec::new());
         for file in self.chosen(&quarantine, version, &selection).await? {
             keys.extend(row_keys(&file.rows, &file.numbers));
-            rewritten.push((file.path, marked(&file.rows, &file.numbers, "discarded", now).map_err(misfit)?));
+            rewritten.push((file.path, marked(&file.rows, &file.numbers, &discarded).map_err(misfit)?));
         }
         let rows = keys.len() as u64;
         if rows == 0 {
             return Ok(None);
         }
-        let operation = OperationId::derive(&["quarantine.discard", dataset.as_str(), &digest_of(keys).to_string()]);
+        let operation = operation("quarantine.discard", dataset, keys, version);
         let mut head = quarantine.head.lock().await;
         if head.version != version {
             return Err(LakeError::Raced(dataset.to_string()));
@@ -253,8 +257,8 @@ impl Lake {
         Ok(Some(fact(made)))
     }
 
-    /// The rows that a selection means, file by file.
-    async fn chosen(
+    /// The open rows that a selection means, file by file.
+    pub(crate) async fn chosen(
         &self,
         quarantine: &Arc<Table>,
         version: Option<u64>,
@@ -357,13 +361,23 @@ fn row_keys(rows: &RecordBatch, numbers: &[u32]) -> Vec<String> {
     numbers.iter().map(|row| format!("{} {}", digests.value(*row as usize), of.value(*row as usize))).collect()
 }
 
-fn digest_of(mut keys: Vec<String>) -> Digest {
+/// The operation of deciding about rows. A restore may open them again, so that the quarantine's version belongs to it.
+fn operation(what: &str, dataset: &DatasetName, mut keys: Vec<String>, version: Option<u64>) -> OperationId {
     keys.sort();
-    Digest::of(keys.join("\n"))
+    let (rows, version) = (Digest::of(keys.join("\n")).to_string(), version.unwrap_or(0).to_string());
+    OperationId::derive(&[what, dataset.as_str(), &rows, &version])
+}
+
+/// What is written at rows of a quarantine that are decided about, or open again.
+pub(super) struct Mark {
+    pub(super) word: Option<&'static str>,
+    pub(super) at: Option<Timestamp>,
+    /// Who releases them, after those who did before.
+    pub(super) released_by: Option<OperationId>,
 }
 
 /// The rows of a file with some of them marked.
-fn marked(rows: &RecordBatch, numbers: &[u32], word: &str, at: Timestamp) -> Result<RecordBatch, ArrowError> {
+pub(super) fn marked(rows: &RecordBatch, numbers: &[u32], mark: &Mark) -> Result<RecordBatch, ArrowError> {
     let mut is_marked = vec![false; rows.num_rows()];
     numbers.iter().for_each(|row| is_marked[*row as usize] = true);
     let schema = quarantine_schema();
@@ -373,18 +387,29 @@ fn marked(rows: &RecordBatch, numbers: &[u32], word: &str, at: Timestamp) -> Res
             "_resolution" => {
                 let texts = column.as_string::<i32>();
                 let text = |row: usize| {
-                    if is_marked[row] { Some(word) } else { texts.is_valid(row).then(|| texts.value(row)) }
+                    if is_marked[row] { mark.word } else { texts.is_valid(row).then(|| texts.value(row)) }
                 };
                 Arc::new((0..rows.num_rows()).map(text).collect::<StringArray>())
             }
             "_resolved_at" => {
                 let moments = column.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
                 let moment = |row: usize| match is_marked[row] {
-                    true => Some(at.as_micros()),
+                    true => mark.at.map(Timestamp::as_micros),
                     false => moments.is_valid(row).then(|| moments.value(row)),
                 };
                 let moments: TimestampMicrosecondArray = (0..rows.num_rows()).map(moment).collect();
                 Arc::new(moments.with_timezone("UTC"))
+            }
+            "_released_by" => {
+                let texts = column.as_string::<i32>();
+                let before = |row: usize| texts.is_valid(row).then(|| texts.value(row).to_owned());
+                let text = |row: usize| match mark.released_by.filter(|_| is_marked[row]) {
+                    Some(operation) => {
+                        Some(before(row).map_or(operation.to_string(), |before| format!("{before} {operation}")))
+                    }
+                    None => before(row),
+                };
+                Arc::new((0..rows.num_rows()).map(text).collect::<StringArray>())
             }
             _ => Arc::clone(column),
         }
@@ -394,7 +419,7 @@ fn marked(rows: &RecordBatch, numbers: &[u32], word: &str, at: Timestamp) -> Res
 }
 
 /// Writes files with marked rows; no log names them yet.
-async fn store_marked(
+pub(super) async fn store_marked(
     quarantine: &Arc<Table>,
     operation: OperationId,
     rewritten: Vec<(String, RecordBatch)>,

@@ -320,7 +320,7 @@ mod tests {
             }
             let schema = landed[0].schema();
             let count: usize = landed.iter().map(RecordBatch::num_rows).sum();
-            let from = BatchSource { name: "s".to_owned(), digest: Digest::of("s") };
+            let from = BatchSource::new("s", Digest::of("s"));
             let split = raw_rows(None, &raw, (count, &schema), &from, Timestamp::from_micros(7)).unwrap();
             let files = encode(&schema, &landed, &[]).unwrap();
             let mut rows: Vec<RecordBatch> = Vec::new();

@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn raw(held: Option<&SchemaRef>, pieces: &[RecordBatch]) -> Vec<Vec<RecordBatch>> {
-        let source = BatchSource { name: "s".to_owned(), digest: Digest::of("s") };
+        let source = BatchSource::new("s", Digest::of("s"));
         let clean = RecordBatch::new_empty(Arc::new(Schema::empty()));
         let piece = |rows| RawPiece { first: 0, raw: Raw::of(rows, &clean).unwrap(), gone: None };
         let pieces: Vec<RawPiece> = pieces.iter().map(piece).collect();

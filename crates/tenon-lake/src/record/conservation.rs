@@ -1,21 +1,26 @@
 //! Conservation: of every batch, rows in = accepted + quarantined + duplicates + dropped, and of a batch of changes what
-//! brought no row as well; the stretches of a source follow each other without gap or overlap; and what the facts say is what
-//! the tables hold. A table that follows changes has no key twice.
+//! brought no row as well; the stretches of a source follow each other without gap or overlap; a merge brings what the batches
+//! on its branch say; and what the facts say is what the tables hold. A table that follows changes has no key twice.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use serde::Serialize;
-use tenon_core::fact::{DatasetCommitted, Payload, RowChanges};
-use tenon_core::{AsOf, DatasetName, Digest};
+use tenon_core::fact::{BranchCommitted, BranchCreated, BranchMerged, DatasetCommitted, Payload, RowChanges};
+use tenon_core::id::OperationId;
+use tenon_core::{AsOf, BranchName, DatasetName, Digest};
 
 use crate::delta::log::{DataFile, Entry};
 use crate::sql::columns;
 use crate::{Lake, LakeError, quarantine_of, raw_of};
 
-/// Facts that are read at a time.
+/// Facts that are read at a time, and their kinds.
 const FACTS_A_PAGE: usize = 1_000;
+const KINDS: [&str; 4] = [DatasetCommitted::KIND, BranchCreated::KIND, BranchCommitted::KIND, BranchMerged::KIND];
+
+/// A stretch, and what is wrong with it.
+type Wrong = (String, String);
 
 /// What a walk over the whole history found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -31,6 +36,9 @@ pub struct Conservation {
 pub struct Sums {
     /// Batches that landed.
     pub commits: u64,
+    /// Of them, batches that landed on a branch and came with its merge.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub merged: u64,
     /// Rows that came in.
     pub rows_in: u64,
     /// Rows that landed.
@@ -46,6 +54,11 @@ pub struct Sums {
     pub changes: Option<RowChanges>,
     /// How far each ordered source is.
     pub positions: BTreeMap<String, u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A place where the books do not balance.
@@ -67,6 +80,8 @@ struct Walk {
     found: Conservation,
     /// Batches that were seen, by dataset and digest.
     batches: HashSet<(DatasetName, Digest)>,
+    /// What landed on the branches that are open.
+    branches: HashMap<BranchName, Vec<DatasetCommitted>>,
     /// What the logs of tables say, by table.
     logs: HashMap<String, TableLog>,
 }
@@ -94,6 +109,37 @@ impl TableLog {
         self.entries.push(Some(Logged { entry, removed }));
     }
 
+    /// A change of the table's files that no fact accounts for, in words. What a crash left and a later commit of the same
+    /// operation undid is none.
+    fn unsealed_change(&self, sealed: &HashSet<u64>) -> Option<String> {
+        let mut left: BTreeMap<OperationId, (u64, HashMap<&str, i32>)> = BTreeMap::new();
+        for (version, logged) in (0..).zip(&self.entries) {
+            let Some(Logged { entry, removed }) = logged.as_ref().filter(|_| !sealed.contains(&version)) else {
+                continue;
+            };
+            let Some(note) = &entry.note else {
+                let (added, removed) = (entry.rows, *removed);
+                match (entry.added.is_empty(), entry.removed.is_empty()) {
+                    (true, true) => continue,
+                    // Another program compacted it.
+                    (false, false) if entry.rearranges && added.is_some() && added == removed => continue,
+                    (false, true) => return Some(unaccounted(version, "added", added)),
+                    (true, false) => return Some(unaccounted(version, "took out", removed)),
+                    (false, false) => return Some(unaccounted(version, "wrote again", added)),
+                }
+            };
+            let (_, files) = left.entry(note.operation).or_insert_with(|| (version, HashMap::new()));
+            entry.added.iter().for_each(|path| *files.entry(path).or_default() += 1);
+            entry.removed.iter().for_each(|path| *files.entry(path).or_default() -= 1);
+        }
+        let stays = left.into_values().filter(|(_, files)| files.values().any(|times| *times != 0));
+        stays.map(|(version, _)| version).min().map(|version| {
+            let rows =
+                usize::try_from(version).ok().and_then(|version| self.entries.get(version)?.as_ref()?.entry.rows);
+            unaccounted(version, "added", rows)
+        })
+    }
+
     /// The rows of the newest version; none where they cannot be told.
     fn rows(&self) -> Option<u64> {
         let whole = self.entries.iter().all(Option::is_some);
@@ -109,13 +155,24 @@ impl Lake {
     pub async fn conservation(&self) -> Result<Conservation, LakeError> {
         let (mut walk, mut from) = (Walk::default(), 0);
         loop {
-            let facts = self.inner.ledger.facts_of(&[DatasetCommitted::KIND], from, FACTS_A_PAGE)?;
+            let facts = self.inner.ledger.facts_of(&KINDS, from, FACTS_A_PAGE)?;
             let Some(last) = facts.last() else { break };
             from = last.index + 1;
             for stored in facts {
-                let Ok(fact) = stored.fact.payload::<DatasetCommitted>() else { continue };
-                if let Some((stretch, problem)) = self.unbalanced(&mut walk, &fact).await? {
-                    walk.found.gap = Some(Gap { dataset: fact.dataset, fact: Some(stored.index), stretch, problem });
+                let found = if let Ok(fact) = stored.fact.payload::<DatasetCommitted>() {
+                    self.unbalanced(&mut walk, &fact).await?.map(|found| (fact.dataset, found))
+                } else if let Ok(made) = stored.fact.payload::<BranchCreated>() {
+                    drop(walk.branches.insert(made.branch, Vec::new()));
+                    None
+                } else if let Ok(sealed) = stored.fact.payload::<BranchCommitted>() {
+                    walk.on_branch(sealed)
+                } else if let Ok(merged) = stored.fact.payload::<BranchMerged>() {
+                    self.unbalanced_merge(&mut walk, &merged).await?
+                } else {
+                    None
+                };
+                if let Some((dataset, (stretch, problem))) = found {
+                    walk.found.gap = Some(Gap { dataset, fact: Some(stored.index), stretch, problem });
                     return Ok(walk.found);
                 }
             }
@@ -143,12 +200,8 @@ impl Lake {
     }
 
     /// What is wrong with one batch: its stretch, and why.
-    async fn unbalanced(
-        &self,
-        walk: &mut Walk,
-        fact: &DatasetCommitted,
-    ) -> Result<Option<(String, String)>, LakeError> {
-        if let Some(wrong) = walk.add(fact) {
+    async fn unbalanced(&self, walk: &mut Walk, fact: &DatasetCommitted) -> Result<Option<Wrong>, LakeError> {
+        if let Some(wrong) = walk.add(fact, false) {
             return Ok(Some(wrong));
         }
         // A batch without accepted rows names the version that stood, unless it moved a source.
@@ -186,6 +239,44 @@ impl Lake {
         Ok(None)
     }
 
+    /// What is wrong with a merge: the rows that it brought are those of the batches on its branch, in facts and logs.
+    async fn unbalanced_merge(
+        &self,
+        walk: &mut Walk,
+        merged: &BranchMerged,
+    ) -> Result<Option<(DatasetName, Wrong)>, LakeError> {
+        let batches = walk.branches.remove(&merged.branch).unwrap_or_default();
+        let stretch = format!("merge of branch {}", merged.branch);
+        let mut expected: BTreeMap<DatasetName, [u64; 2]> = BTreeMap::new();
+        for batch in batches {
+            if let Some(wrong) = walk.add(&batch, true) {
+                return Ok(Some((batch.dataset, wrong)));
+            }
+            let rows = expected.entry(batch.dataset).or_default();
+            *rows = [rows[0] + batch.accepted, rows[1] + batch.quarantined];
+        }
+        for (dataset, rows) in expected {
+            for (table, rows) in [dataset.to_string(), quarantine_of(dataset.as_str())].into_iter().zip(rows) {
+                let made = merged.tables.iter().find(|merged| merged.table == table);
+                let brought = made.map_or(0, |made| made.rows_added.saturating_sub(made.rows_removed));
+                if brought != rows {
+                    let problem =
+                        format!("it brought {brought} rows to table `{table}`, and the batches on the branch {rows}");
+                    return Ok(Some((dataset, (stretch, problem))));
+                }
+                let Some(made) = made else { continue };
+                let Some(Logged { entry, .. }) = self.logged(walk, &table, made.version).await? else { continue };
+                if let Some(held) = entry.rows.filter(|held| *held != made.rows_added) {
+                    let (version, rows) = (made.version, made.rows_added);
+                    let problem =
+                        format!("version {version} of table `{table}` added {held} rows, and the fact says {rows}");
+                    return Ok(Some((dataset, (stretch, problem))));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// A data file of a table's newest version that is gone, or is not what its log says.
     async fn damaged(&self, table: &str) -> Result<Option<String>, LakeError> {
         let Some(newest) = self.sealed_version(table)? else { return Ok(None) };
@@ -210,23 +301,10 @@ impl Lake {
         let Some(newest) = self.sealed_version(table)? else { return Ok(None) };
         let history = self.history(table)?;
         let sealed: HashSet<u64> = history.iter().map(|commit| commit.version).collect();
-        let batches: HashSet<u64> = history.iter().filter(|commit| commit.batch).map(|commit| commit.version).collect();
         self.logged(walk, table, newest).await?;
         let Some(log) = walk.logs.get(table) else { return Ok(None) };
-        // Rows of a batch that was undone are removed again. A batch of changes undoes none.
-        let removes = |(version, logged): (usize, &Option<Logged>)| {
-            let removes = logged.as_ref().is_some_and(|logged| !logged.entry.removed.is_empty());
-            removes && !batches.contains(&(version as u64))
-        };
-        let versions = log.entries.iter().enumerate();
-        let last_removal = versions.clone().rfind(|logged| removes(*logged)).map(|(version, _)| version);
-        for (version, logged) in versions {
-            let added = logged.as_ref().filter(|logged| logged.entry.removed.is_empty());
-            let rows = added.and_then(|logged| logged.entry.rows).unwrap_or(0);
-            let is_undone = last_removal.is_some_and(|removal| removal > version);
-            if rows > 0 && !sealed.contains(&(version as u64)) && !is_undone {
-                return Ok(Some(format!("version {version} added {rows} rows that no fact accounts for")));
-            }
+        if let Some(problem) = log.unsealed_change(&sealed) {
+            return Ok(Some(problem));
         }
         let sum = log.rows().filter(|_| log.entries.len() as u64 == newest + 1);
         let Some(sum) = sum else { return Ok(None) };
@@ -264,19 +342,28 @@ impl Lake {
 }
 
 impl Walk {
-    /// Adds a batch to the sums; says what is wrong with it by itself, or after those before it.
-    fn add(&mut self, fact: &DatasetCommitted) -> Option<(String, String)> {
-        let without_row = fact.changes.map_or(0, |changes| changes.without_row());
-        let out = fact.accepted + fact.quarantined + fact.duplicates + fact.dropped + without_row;
-        if out != fact.rows_in {
-            let problem = format!("{} rows came in, and {out} went somewhere", fact.rows_in);
-            return Some((fact.source.clone(), problem));
+    /// Takes note of a batch on a branch; says what is wrong with it by itself.
+    fn on_branch(&mut self, sealed: BranchCommitted) -> Option<(DatasetName, Wrong)> {
+        let BranchCommitted { branch, commit } = sealed;
+        let wrong = lost_or_made(&commit).map(|(source, problem)| (format!("{source} (branch {branch})"), problem));
+        let wrong = wrong.map(|wrong| (commit.dataset.clone(), wrong));
+        self.branches.entry(branch).or_default().push(commit);
+        wrong
+    }
+
+    /// Adds a batch to the sums, by itself or with the merge of its branch; says what is wrong with it by itself, or after
+    /// those before it.
+    fn add(&mut self, fact: &DatasetCommitted, by_merge: bool) -> Option<Wrong> {
+        if let Some(wrong) = lost_or_made(fact) {
+            return Some(wrong);
         }
         if let Some(changes) = fact.changes.filter(|changes| changes.updated > fact.accepted) {
             let problem = format!("{} rows landed, and {} took another's place", fact.accepted, changes.updated);
             return Some((fact.source.clone(), problem));
         }
-        if !self.batches.insert((fact.dataset.clone(), fact.source_digest)) {
+        let is_new = self.batches.insert((fact.dataset.clone(), fact.source_digest));
+        // A batch of which no row landed may have come to a branch as well.
+        if !is_new && !(by_merge && fact.accepted == 0) {
             return Some((fact.source.clone(), "this batch landed before".to_owned()));
         }
         let sums = self.found.datasets.entry(fact.dataset.clone()).or_default();
@@ -302,6 +389,7 @@ impl Walk {
             }
         }
         sums.commits += 1;
+        sums.merged += u64::from(by_merge);
         sums.rows_in += fact.rows_in;
         sums.accepted += fact.accepted;
         sums.quarantined += fact.quarantined;
@@ -314,6 +402,19 @@ impl Walk {
     }
 }
 
+/// What is wrong with a batch whose rows do not add up.
+fn lost_or_made(fact: &DatasetCommitted) -> Option<Wrong> {
+    let without_row = fact.changes.map_or(0, |changes| changes.without_row());
+    let out = fact.accepted + fact.quarantined + fact.duplicates + fact.dropped + without_row;
+    let problem = || format!("{} rows came in, and {out} went somewhere", fact.rows_in);
+    (out != fact.rows_in).then(|| (fact.source.clone(), problem()))
+}
+
+fn unaccounted(version: u64, what: &str, rows: Option<u64>) -> String {
+    let rows = rows.map_or_else(|| "rows".to_owned(), |rows| format!("{rows} rows"));
+    format!("version {version} {what} {rows} that no fact accounts for")
+}
+
 fn in_words(source: &str, first: u64, next: u64) -> String {
     format!("{source} from {first} to {next}")
 }
@@ -324,6 +425,7 @@ mod tests {
     use tenon_core::fact::Stretch;
 
     use super::*;
+    use crate::delta::log::Note;
 
     fn fact(batch: &str, rows: [u64; 5], stretches: &[(&str, u64, u64, u64)]) -> DatasetCommitted {
         let [rows_in, accepted, quarantined, duplicates, dropped] = rows;
@@ -339,6 +441,7 @@ mod tests {
             quarantine_version: None,
             source: batch.to_owned(),
             source_digest: Digest::of(batch),
+            content_digest: None,
             rows_digest: Digest::of(batch),
             rows_in,
             accepted,
@@ -357,7 +460,47 @@ mod tests {
 
     fn told(facts: &[DatasetCommitted]) -> Option<String> {
         let mut walk = Walk::default();
-        facts.iter().find_map(|fact| walk.add(fact)).map(|(stretch, problem)| format!("{stretch}: {problem}"))
+        facts.iter().find_map(|fact| walk.add(fact, false)).map(|(stretch, problem)| format!("{stretch}: {problem}"))
+    }
+
+    /// A log whose entries each add and remove files of ten rows, by an operation of this program or by another program.
+    fn log(entries: &[(Option<&str>, &[&str], &[&str])]) -> TableLog {
+        let mut log = TableLog::default();
+        for (operation, added, removed) in entries {
+            let text = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+            let note = operation.map(|of| Note { operation: OperationId::derive(&[of]), seal: None, then: None });
+            log.push(Some(Entry {
+                note,
+                added: text(added),
+                added_rows: vec![Some(10); added.len()],
+                removed: text(removed),
+                rows: Some(10 * added.len() as u64),
+                ..Entry::default()
+            }));
+        }
+        log
+    }
+
+    #[test]
+    fn changes_that_no_fact_seals_are_found_whatever_comes_after_them() {
+        let told = |sealed: &[u64], entries: &[(Option<&str>, &[&str], &[&str])]| {
+            log(entries).unsealed_change(&sealed.iter().copied().collect())
+        };
+        // What a crash left was undone by its own operation.
+        let undone = [(Some("a"), &["1"][..], &[][..]), (Some("b"), &["2"], &[]), (Some("b"), &[], &["2"])];
+        assert_eq!(told(&[0], &undone), None);
+        assert_eq!(told(&[0], &undone[..2]).as_deref(), Some("version 1 added 10 rows that no fact accounts for"));
+        // Another program took rows out, or put some in; that a sealed commit removes files later hides neither.
+        let cases = [
+            (None, &[][..], &["1"][..], "version 1 took out 10 rows that no fact accounts for"),
+            (None, &["3"], &[], "version 1 added 10 rows that no fact accounts for"),
+            (None, &["3"], &["1"], "version 1 wrote again 10 rows that no fact accounts for"),
+        ];
+        for (by, added, removed, expected) in cases {
+            let entries =
+                [(Some("a"), &["1", "2"][..], &[][..]), (by, added, removed), (Some("c"), &["4"], &["2", "3"])];
+            assert_eq!(told(&[0, 2], &entries).as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -147,11 +147,17 @@ fn commits(stored: &StoredFact) -> Vec<TableCommit> {
         DatasetRestored::KIND => fact.payload::<DatasetRestored>().map_or_else(
             |_| Vec::new(),
             |restored| {
-                vec![TableCommit {
+                let source = Some(format!("restored to version {}: {}", restored.to, restored.reason));
+                let table = TableCommit {
                     removed: restored.rows_removed,
-                    source: Some(format!("restored to version {}: {}", restored.to, restored.reason)),
+                    source: source.clone(),
                     ..commit(restored.dataset.to_string(), restored.version, restored.rows_added)
-                }]
+                };
+                let quarantine = restored.quarantine_version.map(|version| TableCommit {
+                    source,
+                    ..commit(quarantine_of(restored.dataset.as_str()), version, 0)
+                });
+                std::iter::once(table).chain(quarantine).collect()
             },
         ),
         DatasetReplayed::KIND => {

@@ -10,7 +10,7 @@ use tenon_ledger::{DocsExt, DocsMut, DocsMutExt, LedgerError, StoredFact};
 
 use crate::commit::operation_of;
 use crate::record::projection::{COMMITS, TABLES, commits_of};
-use crate::{branch_table, quarantine_of};
+use crate::{branch_table, quarantine_of, raw_of};
 
 /// Documents by tag: [`TagRecord`].
 pub(crate) const TAGS: &str = "lake.tag";
@@ -121,6 +121,7 @@ pub(crate) fn apply(docs: &mut dyn DocsMut, stored: &StoredFact) -> Result<(), L
                 let sealed = DatasetCommitted {
                     version: version(commit.dataset.as_str()).unwrap_or(commit.version),
                     quarantine_version: version(&quarantine_of(commit.dataset.as_str())),
+                    raw_version: version(&raw_of(commit.dataset.as_str())),
                     ..commit
                 };
                 let operation = operation_of(&sealed.dataset, sealed.source_digest);
@@ -149,7 +150,7 @@ fn close(docs: &mut dyn DocsMut, branch: &str) -> Result<(), LedgerError> {
         docs.delete(BATCHES, &key)?;
     }
     for TableVersion { dataset, .. } in &record.branch.tables {
-        for table in [dataset.to_string(), quarantine_of(dataset.as_str())] {
+        for table in [dataset.to_string(), quarantine_of(dataset.as_str()), raw_of(dataset.as_str())] {
             let table = branch_table(branch, &table);
             docs.delete(TABLES, &table)?;
             for (key, _) in docs.scan(COMMITS, &commits_of(&table))? {

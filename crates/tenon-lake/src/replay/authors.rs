@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use tenon_core::fact::{
-    BranchCommitted, BranchMerged, DatasetCommitted, DatasetReplayed, DatasetRestored, Payload, QuarantineReleased,
+    BranchCommitted, BranchCreated, BranchMerged, DatasetCommitted, DatasetReplayed, DatasetRestored, Payload,
+    QuarantineReleased,
 };
 use tenon_core::id::OperationId;
-use tenon_core::{DatasetName, Timestamp};
+use tenon_core::{BranchName, DatasetName, Digest, Timestamp};
 
 use crate::{Lake, LakeError};
 
@@ -18,28 +19,44 @@ const FACTS_A_PAGE: usize = 1_000;
 pub(crate) struct Authors {
     /// The batch whose rows alone a file holds, by the operation in the file's name.
     pub of_batch: HashMap<OperationId, OperationId>,
-    /// Others that wrote files: releases, and batches that came by a merge.
+    /// Others that wrote files: releases, and batches of which no rows are kept that came by a merge.
     pub(super) others: HashSet<OperationId>,
     /// Batches that no restore has taken out.
-    pub(super) standing: HashMap<OperationId, Standing>,
+    pub(crate) standing: HashMap<OperationId, Standing>,
 }
 
 /// A batch that no restore has taken out.
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// The index of its fact.
-    pub(super) fact: u64,
+    pub(crate) fact: u64,
+    /// Where it came from.
+    pub(crate) source: String,
+    /// What names it for ever.
+    pub(crate) digest: Digest,
     /// Its latest event.
     pub(super) latest: Option<Timestamp>,
     /// Whether it may have rows in the table: some landed, or some are kept that may have landed since.
     pub(super) has_rows: bool,
+    /// Rows that came in.
+    pub(crate) rows_in: u64,
+    /// Rows that were neither dropped nor had landed before.
+    pub(crate) counted: u64,
+    /// Rows that were set aside.
+    pub(crate) quarantined: u64,
+    /// Whether it came from an ordered source, and so could not be refused.
+    pub(crate) is_ordered: bool,
 }
+
+/// Batches with the operations that landed them.
+pub(super) type Batches = Vec<(OperationId, DatasetCommitted)>;
 
 impl Lake {
     /// Who wrote a dataset's files, which stands in their names: a batch, a replay of a batch, a release, or a batch on a
     /// branch that was merged. What a compaction wrote is of none of these.
     pub(crate) fn authors(&self, dataset: &DatasetName) -> Result<Authors, LakeError> {
         let mut authors = Authors::default();
-        let (mut replays, mut is_merged) = (Vec::new(), false);
+        let merged = self.merged_batches(dataset)?;
+        let mut replays = Vec::new();
         // Backwards: behind a restore it goes on with what that restored.
         let mut newest = u64::MAX;
         for commit in self.history(dataset.as_str())?.into_iter().rev() {
@@ -49,9 +66,7 @@ impl Lake {
                 if let Ok(batch) = stored.fact.payload::<DatasetCommitted>() {
                     authors.of_batch.insert(operation, operation);
                     if stands {
-                        let latest = batch.events.map(|(_, latest)| latest);
-                        let has_rows = batch.accepted > 0 || batch.raw_version.is_some();
-                        authors.standing.insert(operation, Standing { fact: commit.fact, latest, has_rows });
+                        authors.standing.insert(operation, Standing::of(commit.fact, batch));
                     }
                 } else if let Ok(restored) = stored.fact.payload::<DatasetRestored>() {
                     newest = if stands { restored.to } else { newest };
@@ -60,7 +75,16 @@ impl Lake {
                 } else if stored.fact.is::<QuarantineReleased>() {
                     authors.others.insert(operation);
                 } else if stored.fact.is::<BranchMerged>() {
-                    is_merged = true;
+                    for (operation, batch) in merged.get(&commit.fact).into_iter().flatten() {
+                        if batch.raw_version.is_none() {
+                            authors.others.insert(*operation);
+                            continue;
+                        }
+                        authors.of_batch.insert(*operation, *operation);
+                        if stands {
+                            authors.standing.insert(*operation, Standing::of(commit.fact, batch.clone()));
+                        }
+                    }
                 }
             }
         }
@@ -68,23 +92,46 @@ impl Lake {
         for replay in replays {
             authors.of_batch.extend(batches.iter().map(|batch| (files_name(replay, *batch), *batch)));
         }
-        if is_merged {
-            authors.others.extend(self.landed_on_branches(dataset)?);
-        }
         Ok(authors)
     }
 
-    /// The operations by which rows of a dataset landed on branches.
-    fn landed_on_branches(&self, dataset: &DatasetName) -> Result<Vec<OperationId>, LakeError> {
-        let (mut operations, mut from) = (Vec::new(), 0);
+    /// The batches of a dataset that landed on branches which were merged, by the facts of the merges.
+    pub(super) fn merged_batches(&self, dataset: &DatasetName) -> Result<HashMap<u64, Batches>, LakeError> {
+        let kinds = [BranchCreated::KIND, BranchCommitted::KIND, BranchMerged::KIND];
+        let (mut open, mut merged, mut from) = (HashMap::<BranchName, Batches>::new(), HashMap::new(), 0);
         loop {
-            let facts = self.inner.ledger.facts_of(&[BranchCommitted::KIND], from, FACTS_A_PAGE)?;
-            let Some(last) = facts.last() else { return Ok(operations) };
+            let facts = self.inner.ledger.facts_of(&kinds, from, FACTS_A_PAGE)?;
+            let Some(last) = facts.last() else { return Ok(merged) };
             from = last.index + 1;
-            for stored in &facts {
-                let of = stored.fact.payload::<BranchCommitted>().is_ok_and(|sealed| sealed.commit.dataset == *dataset);
-                operations.extend(stored.fact.operation.filter(|_| of));
+            for stored in facts {
+                let fact = &stored.fact;
+                if let Ok(made) = fact.payload::<BranchCreated>() {
+                    open.remove(&made.branch);
+                } else if let Ok(BranchCommitted { branch, commit }) = fact.payload()
+                    && commit.dataset == *dataset
+                {
+                    let batch = fact.operation.map(|operation| (operation, commit));
+                    open.entry(branch).or_default().extend(batch);
+                } else if let Ok(BranchMerged { branch, .. }) = fact.payload() {
+                    merged.insert(stored.index, open.remove(&branch).unwrap_or_default());
+                }
             }
+        }
+    }
+}
+
+impl Standing {
+    fn of(fact: u64, batch: DatasetCommitted) -> Self {
+        Self {
+            fact,
+            latest: batch.events.map(|(_, latest)| latest),
+            has_rows: batch.accepted > 0 || batch.raw_version.is_some(),
+            rows_in: batch.rows_in,
+            counted: batch.rows_in - batch.dropped - batch.duplicates,
+            quarantined: batch.quarantined,
+            is_ordered: !batch.stretches.is_empty(),
+            digest: batch.source_digest,
+            source: batch.source,
         }
     }
 }

@@ -2,8 +2,7 @@
 //! them stands in the place of what had.
 //!
 //! One batch at a time is read, checked and written; nothing is visible before the table's one commit. Rows that people
-//! released from the quarantine, or discarded, stay what they were, and so do rows that came by the merge of a branch, which
-//! keeps none as they came. A batch that a restore took out stays out.
+//! released from the quarantine, or discarded, stay what they were. A batch that a restore took out stays out.
 
 mod authors;
 mod balance;
@@ -24,8 +23,7 @@ use crate::landing::landed::Landed;
 use crate::landing::place::Place;
 use crate::{Lake, LakeError, TableCommit, quarantine_of, raw_of};
 
-pub(crate) use authors::writer;
-use authors::{Authors, Standing};
+pub(crate) use authors::{Authors, Standing, writer};
 pub(crate) use run::in_schema;
 use run::{Outcome, Run};
 
@@ -39,6 +37,8 @@ struct Batch {
     rows_in: u64,
     /// The index of its fact.
     fact: u64,
+    /// When it landed.
+    at: Timestamp,
 }
 
 /// The data files of a replay on their way to its commit.
@@ -145,19 +145,26 @@ impl Lake {
     fn kept_batches(&self, dataset: &DatasetName, from: u64, authors: &Authors) -> Result<Vec<Batch>, LakeError> {
         let raw = raw_of(dataset.as_str());
         let mut batches = Vec::new();
+        let merged = self.merged_batches(dataset)?;
         for commit in self.history(&raw)?.into_iter().filter(|commit| commit.version >= from) {
-            let Some((operation, fact)) = self.batch_fact(&commit)? else { continue };
-            if !authors.standing.contains_key(&operation) {
-                continue;
+            let of_version = match merged.get(&commit.fact) {
+                Some(merged) => merged.clone(),
+                None => self.batch_fact(&commit)?.into_iter().collect(),
+            };
+            for (operation, fact) in of_version {
+                if !authors.standing.contains_key(&operation) {
+                    continue;
+                }
+                batches.push(Batch {
+                    operation,
+                    raw_version: commit.version,
+                    source: fact.source,
+                    digest: fact.source_digest,
+                    rows_in: fact.rows_in,
+                    fact: commit.fact,
+                    at: commit.at,
+                });
             }
-            batches.push(Batch {
-                operation,
-                raw_version: commit.version,
-                source: fact.source,
-                digest: fact.source_digest,
-                rows_in: fact.rows_in,
-                fact: commit.fact,
-            });
         }
         if batches.is_empty() {
             return Err(LakeError::NotPossible(format!(

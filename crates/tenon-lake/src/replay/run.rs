@@ -10,11 +10,12 @@ use arrow::error::ArrowError;
 use tenon_core::id::OperationId;
 use tenon_core::{DatasetName, Digest};
 
-use super::authors::files_name;
+use super::authors::{files_name, writer};
 use super::balance::Balance;
 use super::{Batch, Written};
 use crate::commit::{Files, discard};
 use crate::contract::{Checked, KeySet, Rules, SeenRows, Tally, quarantine_schema};
+use crate::delta::added::decode;
 use crate::delta::log::{DataFile, Entry};
 use crate::delta::table::Table;
 use crate::landing::landed::Landed;
@@ -73,10 +74,7 @@ impl Run<'_> {
             kept.insert(batch.digest.to_string(), self.kept_numbers(batch).await?);
         }
         let resolved = self.rewrite_quarantine(&kept, written).await?;
-        let mut references = HashMap::new();
-        for reference in self.rules.references() {
-            references.insert(reference.to_owned(), self.lake.key_set(reference, None).await?);
-        }
+        let references = Arc::new(self.lake.references(self.rules, None).await?);
         if let Some(landed) = landed.as_mut().filter(|landed| landed.dedups()) {
             for file in stays {
                 for rows in self.read(self.table, &file.path).await? {
@@ -85,7 +83,7 @@ impl Run<'_> {
                 }
             }
         }
-        let (references, taken) = (Arc::new(references), Arc::new(self.taken(stays).await?));
+        let taken = Arc::new(self.taken(stays).await?);
         let (mut seen, mut tally, mut whole) = (SeenRows::default(), Tally::default(), Digest::builder());
         let (mut balance, mut accepted_gone) = (Balance::new(&self.rules.schema, &self.rules.spec.contract.key), 0);
         for file in replaced {
@@ -96,8 +94,11 @@ impl Run<'_> {
         }
         for batch in batches {
             seen.next_batch();
+            if let Some(landed) = &mut landed {
+                landed.begin_batch(batch.at);
+            }
             let mut read = Vec::new();
-            for rows in self.lake.added(&raw_of(self.dataset.as_str()), batch.raw_version, &[]).await? {
+            for rows in self.kept(batch, &[]).await? {
                 let rows = without_resolved(&rows, batch, &resolved.rows).map_err(|error| self.misfit(&error))?;
                 if rows.num_rows() == 0 {
                     continue;
@@ -214,13 +215,12 @@ impl Run<'_> {
     /// The numbers of a batch's rows that are kept as they came, as stretches, first and last. What could not be read as a
     /// row has none: it is in the quarantine alone.
     async fn kept_numbers(&self, batch: &Batch) -> Result<Vec<(i64, i64)>, LakeError> {
-        let name = raw_of(self.dataset.as_str());
-        let entry = self.lake.table(&name).await?.store().entry(batch.raw_version).await?;
-        if entry.and_then(|bytes| Entry::parse(&bytes).rows) == Some(batch.rows_in) {
+        let counts = self.kept_files(batch).await?.into_iter().map(|(_, rows)| rows);
+        if counts.sum::<Option<u64>>() == Some(batch.rows_in) {
             return Ok(vec![(0, batch.rows_in as i64 - 1)]);
         }
         let mut stretches: Vec<(i64, i64)> = Vec::new();
-        for rows in self.lake.added(&name, batch.raw_version, &["_row_number"]).await? {
+        for rows in self.kept(batch, &["_row_number"]).await? {
             for number in rows.column(0).as_primitive::<Int64Type>().values() {
                 match stretches.last_mut() {
                     Some((_, last)) if *last + 1 == *number => *last = *number,
@@ -229,6 +229,32 @@ impl Run<'_> {
             }
         }
         Ok(stretches)
+    }
+
+    /// The files with a batch's rows as they came, and how many each has. A merge brings those of several batches with one
+    /// version.
+    async fn kept_files(&self, batch: &Batch) -> Result<Vec<(String, Option<u64>)>, LakeError> {
+        let name = raw_of(self.dataset.as_str());
+        let raw = self.lake.table(&name).await?;
+        let Some(entry) = raw.store().entry(batch.raw_version).await? else {
+            let newest = raw.head.lock().await.version;
+            return Err(LakeError::NoVersion { table: name, version: batch.raw_version, newest });
+        };
+        let Entry { added, added_rows, .. } = Entry::parse(&entry);
+        let files = added.into_iter().zip(added_rows);
+        Ok(files.filter(|(path, _)| writer(path) == Some(batch.operation)).collect())
+    }
+
+    /// A batch's rows as they came, of some columns or all.
+    async fn kept(&self, batch: &Batch, columns: &[&str]) -> Result<Vec<RecordBatch>, LakeError> {
+        let name = raw_of(self.dataset.as_str());
+        let raw = self.lake.table(&name).await?;
+        let mut rows = Vec::new();
+        for (path, _) in self.kept_files(batch).await? {
+            let read = decode(raw.store().data(&path).await?, columns);
+            rows.extend(read.map_err(|source| LakeError::Table { table: name.clone(), doing: "read", source })?);
+        }
+        Ok(rows)
     }
 
     /// Takes the open rows that are replayed, by their batches' digests and their numbers there, out of the quarantine's

@@ -234,7 +234,7 @@ impl Lake {
         for branch in &branches {
             for TableVersion { dataset, .. } in &branch.branch.tables {
                 let place = Place { dataset, branch: Some(branch) };
-                for table in [place.table(), place.quarantine()] {
+                for table in [place.table(), place.quarantine(), place.raw()] {
                     let sealed = self.sealed_version(&table)?;
                     if Table::goes_on(&self.inner.root, &self.folder(&table), &table, sealed).await? {
                         self.settle_at(&place).await?;
@@ -257,6 +257,7 @@ impl Lake {
     pub(crate) async fn forget_branch(&self, name: &BranchName) -> Result<(), LakeError> {
         let prefix = branch_table(name.as_str(), "");
         self.inner.tables.lock().retain(|table, _| !table.starts_with(&prefix));
+        self.inner.landed.lock().retain(|table, _| !table.starts_with(&prefix));
         let store = Store::open(&self.inner.root, &format!("{BRANCHES_FOLDER}/{name}"), name.as_str())?;
         store.delete_table().await
     }

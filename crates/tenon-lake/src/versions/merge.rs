@@ -8,22 +8,26 @@ use std::sync::Arc;
 
 use datafusion::common::TableReference;
 use serde::Serialize;
-use tenon_core::fact::{BranchMerged, MergedTable, Payload, TableVersion};
+use tenon_core::fact::{BranchMerged, MergedTable, Payload, Reason, TableVersion};
 use tenon_core::id::OperationId;
 use tenon_core::{BranchName, DatasetName, Principal};
 use tenon_query::{QueryError, fresh};
 use tokio::sync::MutexGuard;
 
 use crate::commit::{Step, merged_schema};
+use crate::contract::{SeenRows, Tally};
 use crate::delta::files::{Files, change, missing, paths, rows};
-use crate::delta::log::{Note, Seal, Sealing};
+use crate::delta::log::{DataFile, Note, Seal, Sealing};
 use crate::delta::table::{Change, Head, Table, Unsealed};
 use crate::landing::place::Place;
 use crate::sql::{columns, quoted};
-use crate::{BatchSource, BranchRecord, Lake, LakeError, quarantine_of};
+use crate::{BatchSource, BranchRecord, Lake, LakeError};
 
 /// So many keys are named where two sides took the same.
 const NAMED_KEYS: usize = 10;
+/// The places of a dataset's tables in a [`Pair`], after that of its rows.
+const SET_ASIDE: usize = 1;
+const RAW_ROWS: usize = 2;
 /// How often a merge begins again because a writer came between settling and locking.
 const ATTEMPTS: usize = 5;
 
@@ -47,17 +51,17 @@ pub enum MergeOutcome {
     Conflicts(Vec<Conflict>),
 }
 
-/// The tables of one dataset, of the dataset itself and on the branch.
+/// The tables of one dataset, of the dataset itself and on the branch: its rows, its quarantine, its rows as they came.
 struct Pair {
     dataset: DatasetName,
-    main: [Arc<Table>; 2],
-    branch: [Arc<Table>; 2],
+    main: [Arc<Table>; 3],
+    branch: [Arc<Table>; 3],
 }
 
 /// The same, locked.
 struct Locked<'a> {
-    main: [MutexGuard<'a, Head>; 2],
-    branch: [MutexGuard<'a, Head>; 2],
+    main: [MutexGuard<'a, Head>; 3],
+    branch: [MutexGuard<'a, Head>; 3],
 }
 
 /// What one table gets.
@@ -103,14 +107,17 @@ impl Lake {
         for TableVersion { dataset, .. } in &record.branch.tables {
             // Where a dataset is declared no more, nobody could read what is merged into it.
             self.table_spec(dataset)?;
-            let place = Place { dataset, branch: Some(record) };
             pairs.push(Pair {
                 dataset: dataset.clone(),
-                main: [self.table(dataset.as_str()).await?, self.table(&quarantine_of(dataset.as_str())).await?],
-                branch: [self.table(&place.table()).await?, self.table(&place.quarantine()).await?],
+                main: self.tables_at(&Place::of(dataset)).await?,
+                branch: self.tables_at(&Place { dataset, branch: Some(record) }).await?,
             });
         }
         Ok(pairs)
+    }
+
+    async fn tables_at(&self, place: &Place<'_>) -> Result<[Arc<Table>; 3], LakeError> {
+        Ok([self.table(&place.table()).await?, self.table(&place.quarantine()).await?, self.table(&place.raw()).await?])
     }
 
     async fn merge_locked(
@@ -124,7 +131,15 @@ impl Lake {
         let (mut parts, mut conflicts) = (Vec::new(), Vec::new());
         for (at, pair) in pairs.iter().enumerate() {
             conflicts.extend(self.conflict(record, pair, &locked[at]).await?);
-            parts.extend(self.quarantine_part(record, at, pair, &locked[at]).await?);
+            // The table comes last, so that it decides wherever it has a part.
+            for which in [RAW_ROWS, SET_ASIDE] {
+                match self.added_part((at, which), pair, &locked[at]).await? {
+                    Ok(part) => parts.extend(part),
+                    Err(sentence) => {
+                        conflicts.push(Conflict { table: pair.dataset.clone(), sentence, keys: Vec::new() });
+                    }
+                }
+            }
             parts.extend(self.table_part(at, pair, &locked[at]).await?);
         }
         if !conflicts.is_empty() {
@@ -183,7 +198,7 @@ impl Lake {
 
     /// What a dataset's table gets; none where nothing happened to it on the branch.
     async fn table_part(&self, at: usize, pair: &Pair, locked: &Locked<'_>) -> Result<Option<Part>, LakeError> {
-        let ([main, _], [branch, _]) = (&pair.main, &pair.branch);
+        let ([main, ..], [branch, ..]) = (&pair.main, &pair.branch);
         let newest = locked.branch[0].version.unwrap_or(0);
         let (first, last) = (branch.files(0).await?, branch.files(newest).await?);
         let mut difference = change(&first, &last);
@@ -204,25 +219,26 @@ impl Lake {
         Ok(Some(part((main, branch), (at, 0), difference, merged)))
     }
 
-    /// What a dataset's quarantine gets: the rows that were set aside on the branch.
-    async fn quarantine_part(
+    /// What a dataset's quarantine gets, or the table of its rows as they came: all that the branch's has. The other side
+    /// says why that does not fit.
+    async fn added_part(
         &self,
-        record: &BranchRecord,
-        at: usize,
+        (at, which): (usize, usize),
         pair: &Pair,
         locked: &Locked<'_>,
-    ) -> Result<Option<Part>, LakeError> {
-        let ([_, main], [_, branch]) = (&pair.main, &pair.branch);
-        let place = Place { dataset: &pair.dataset, branch: Some(record) };
-        let Some(newest) = self.sealed_version(&place.quarantine())? else { return Ok(None) };
+    ) -> Result<Result<Option<Part>, String>, LakeError> {
+        let (main, branch) = (&pair.main[which], &pair.branch[which]);
+        let Some(newest) = self.sealed_version(&branch.name)? else { return Ok(Ok(None)) };
         let files = branch.files(newest).await?;
         if files.is_empty() {
-            return Ok(None);
+            return Ok(Ok(None));
         }
         let mut difference = change(&Files::new(), &files);
-        if let Some(wanted) = &locked.branch[1].schema {
-            let schema = merged_schema(locked.main[1].schema.as_ref(), wanted);
-            difference.schema = schema.map_err(|what| LakeError::Misfit { table: main.name.clone(), what })?;
+        if let Some(wanted) = &locked.branch[which].schema {
+            match merged_schema(locked.main[which].schema.as_ref(), wanted) {
+                Ok(schema) => difference.schema = schema,
+                Err(what) => return Ok(Err(format!("rows of the branch do not fit into `{}`: {what}", main.name))),
+            }
         }
         let merged = MergedTable {
             table: main.name.clone(),
@@ -231,7 +247,7 @@ impl Lake {
             rows_added: rows(&difference.added),
             rows_removed: 0,
         };
-        Ok(Some(part((main, branch), (at, 1), difference, merged)))
+        Ok(Ok(Some(part((main, branch), (at, which), difference, merged))))
     }
 
     /// Why a dataset cannot take what happened on the branch.
@@ -250,6 +266,15 @@ impl Lake {
         let (first, last) = (pair.branch[0].files(0).await?, pair.branch[0].files(newest).await?);
         let (added, removed) = (missing(&last, &first), missing(&first, &last));
         let conflict = |sentence: String| Some(Conflict { table: dataset.clone(), sentence, keys: Vec::new() });
+        let broken = self.broken_now(record, pair, &added).await?;
+        if !broken.is_empty() {
+            let rules: Vec<String> =
+                broken.iter().map(|reason| format!("{} ({} rows)", reason.rule, reason.rows)).collect();
+            return Ok(conflict(format!(
+                "rows that came on the branch break the contract of `{dataset}` as it is now: {}",
+                rules.join(", ")
+            )));
+        }
         if added.is_empty() && removed.is_empty() || since.is_empty() {
             return Ok(None);
         }
@@ -268,7 +293,7 @@ impl Lake {
             )));
         }
         for batch in self.branch_batches(&record.branch.branch)? {
-            let source = BatchSource { name: batch.source.clone(), digest: batch.source_digest };
+            let source = BatchSource::new(batch.source.clone(), batch.source_digest);
             if batch.dataset == *dataset && batch.accepted > 0 && self.sealed_batch(dataset, &source)?.is_some() {
                 return Ok(conflict(format!("`{}` landed in `{dataset}` and on the branch", batch.source)));
             }
@@ -294,6 +319,24 @@ impl Lake {
             }));
         }
         Ok(None)
+    }
+
+    /// What rows that came on the branch break of their dataset's contract, which may have changed since they landed.
+    async fn broken_now(
+        &self,
+        record: &BranchRecord,
+        pair: &Pair,
+        added: &[DataFile],
+    ) -> Result<Vec<Reason>, LakeError> {
+        let spec = self.table_spec(&pair.dataset)?.spec;
+        let rules = self.rules_of_clean_rows(&pair.dataset, &spec)?;
+        let references = Arc::new(self.references(&rules, Some(record)).await?);
+        let (mut seen, mut tally) = (SeenRows::default(), Tally::default());
+        for file in added {
+            seen.next_batch();
+            tally.add(&self.held_against(&pair.branch[0], &file.path, &rules, &references, &mut seen).await?);
+        }
+        Ok(tally.reasons.into_iter().chain(tally.refusals).collect())
     }
 
     /// Keys of rows that came to the dataset and to the branch, each for itself; one more than is named. A key without any
@@ -368,11 +411,13 @@ impl Lake {
 }
 
 impl Pair {
-    /// Locks the tables: those of the dataset before those on the branch, the table before its quarantine.
+    /// Locks the tables: those of the dataset before those on the branch, the table before its quarantine, and that before
+    /// the rows as they came.
     async fn lock(&self) -> Locked<'_> {
+        let [main, branch] = [&self.main, &self.branch];
         Locked {
-            main: [self.main[0].head.lock().await, self.main[1].head.lock().await],
-            branch: [self.branch[0].head.lock().await, self.branch[1].head.lock().await],
+            main: [main[0].head.lock().await, main[1].head.lock().await, main[2].head.lock().await],
+            branch: [branch[0].head.lock().await, branch[1].head.lock().await, branch[2].head.lock().await],
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::delta::table::{Change, Purpose};
 use crate::{Lake, LakeError, quarantine_of, raw_of};
 
 impl Lake {
-    /// Makes a version of a dataset that holds the rows of an earlier one. None where it holds them already. The
-    /// quarantine is not touched: what was set aside stays set aside.
+    /// Makes a version of a dataset that holds the rows of an earlier one. None where it holds them already. What was set
+    /// aside stays set aside; rows that were released since are open again.
     ///
     /// # Errors
     /// [`LakeError::NothingThen`], [`LakeError::Vacuumed`], and as for reading; nothing has changed then.
@@ -36,7 +36,7 @@ impl Lake {
         let (mut quarantine_head, mut raw_head) = (quarantine.head.lock().await, raw.head.lock().await);
         let beside = Some((&raw, &mut *raw_head));
         self.settle_locked((&table, &mut head), (&quarantine, &mut quarantine_head), beside).await?;
-        drop((quarantine_head, raw_head));
+        drop(raw_head);
         let (Some(from), Some(target)) =
             (self.sealed_version(dataset.as_str())?, self.version(dataset.as_str(), to.clone()).await?)
         else {
@@ -59,21 +59,35 @@ impl Lake {
             to: target,
             rows_added: rows(&difference.added),
             rows_removed: rows(&missing(&held, &wanted)),
+            quarantine_version: None,
+            reopened: 0,
+            released_again: 0,
             reason: reason.to_owned(),
         };
         let operation =
             OperationId::derive(&["dataset.restore", dataset.as_str(), &from.to_string(), &target.to_string()]);
+        let reopening = self.reopening(dataset, &quarantine, quarantine_head.version, target, operation).await?;
+        let then = reopening.map(|reopening| {
+            (fact.reopened, fact.released_again) = (reopening.reopened, reopening.released);
+            reopening.then
+        });
         let seal =
             |fact: &DatasetRestored| Seal { by: by.clone(), pod: Some(resource.pod.clone()), fact: Sealing::of(fact) };
         let note = |version| {
             let restored = DatasetRestored { version, ..fact.clone() };
-            Note { operation, seal: Some(seal(&restored)), then: None }
+            Note { operation, seal: Some(seal(&restored)), then: then.clone() }
         };
         fact.version = table.commit(&mut head, difference, self.inner.clock.now(), note).await?;
         self.reached(Step::Landed)?;
+        if let Some(then) = then {
+            let version = self.follow(operation, (&quarantine, &mut quarantine_head), then).await?;
+            fact.quarantine_version = Some(version);
+            self.reached(Step::Followed)?;
+        }
         self.seal(dataset.as_str(), operation, seal(&fact)).await?;
         head.unsealed.remove(&operation);
-        drop(head);
+        quarantine_head.unsealed.remove(&operation);
+        drop((head, quarantine_head));
         self.forget_landed(dataset).await;
         Ok(Some(fact))
     }

@@ -120,7 +120,7 @@ pub fn name(dataset: &str) -> DatasetName {
 }
 
 pub fn source_of(source: &str) -> BatchSource {
-    BatchSource { name: source.to_owned(), digest: Digest::of(source) }
+    BatchSource::new(source, Digest::of(source))
 }
 
 /// Flights as (id, tail number, delay); each lands at the hour of its place in the batch.

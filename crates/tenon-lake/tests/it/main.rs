@@ -1,6 +1,7 @@
 //! The lake from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod branches;
 mod cost;
 mod fixture;
 mod pages;
@@ -8,5 +9,6 @@ mod read;
 mod replay;
 mod stretches;
 mod together;
+mod trials;
 mod versions;
 mod write;

@@ -107,6 +107,7 @@ async fn rows_that_were_none_move_the_position_and_are_kept() {
 async fn what_is_late_is_set_aside_and_what_landed_is_left_out() {
     let more = "[late]\nallowed = \"2h\"\n[dedup]\nwithin = \"48h\"\n";
     let mut company = Company::with(specs(&format!("{FLIGHTS}{more}"), &[])).await;
+    company.clock.advance_to(Timestamp::from_micros(6 * HOUR));
     // Rows land at the hours 0, 1, 2 and so on of their places in the batch; the whole first batch is on time.
     let ids: Vec<String> = (0..6).map(|id| format!("f{id}")).collect();
     let batch = |ids: &[&str]| flights(&ids.iter().map(|id| (*id, None, None)).collect::<Vec<_>>());
@@ -129,4 +130,25 @@ async fn what_is_late_is_set_aside_and_what_landed_is_left_out() {
     let found = company.lake.conservation().await.unwrap();
     assert_eq!(found.gap, None);
     assert_eq!(found.datasets.values().next().unwrap().duplicates, 4);
+}
+
+#[tokio::test]
+async fn an_event_from_the_future_makes_no_other_late_and_lets_no_key_be_forgotten() {
+    let more = "[late]\nallowed = \"2h\"\n[dedup]\nwithin = \"3h\"\n";
+    let mut company = Company::with(specs(&format!("{FLIGHTS}{more}"), &[])).await;
+    // It is three o'clock, and the rows of a batch happen at the hours 0, 1, 2 and so on up to 9.
+    company.clock.advance_to(Timestamp::from_micros(3 * HOUR));
+    let ids = |from: usize| (from..from + 10).map(|id| format!("f{id}")).collect::<Vec<_>>();
+    let batch = |ids: &[String]| flights(&ids.iter().map(|id| (id.as_str(), None, None)).collect::<Vec<_>>());
+    assert_eq!(company.committed("flights", "one", batch(&ids(0))).await.accepted, 10);
+    for (round, restart) in [false, true].into_iter().enumerate() {
+        if restart {
+            company.reopen().await;
+        }
+        // The watermark is at one o'clock, not at seven: one row is late. `f2` to `f9` of the first batch are known.
+        let again = company.committed("flights", &format!("again {round}"), batch(&ids(0)[..3])).await;
+        assert_eq!((again.quarantined, again.duplicates, again.accepted), (1, 2, 0), "{round}");
+        let fresh = company.committed("flights", &format!("new {round}"), batch(&ids(10 * (round + 1))[..3])).await;
+        assert_eq!((fresh.quarantined, fresh.duplicates, fresh.accepted), (1, 0, 2), "{round}");
+    }
 }

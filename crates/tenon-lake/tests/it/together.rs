@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use tenon_core::fact::Stretch;
-use tenon_core::{AsOf, BranchName};
+use tenon_core::{AsOf, BranchName, Timestamp};
 use tenon_lake::{Checked, LakeError, MergeOutcome, Selection, SetAside, WriteOutcome};
 
-use crate::fixture::{Company, FLIGHTS, ana, flights, name, source_of, specs};
+use crate::fixture::{Company, FLIGHTS, HOUR, ana, flights, name, source_of, specs};
 
 const COUNT: &str = "SELECT count(*) FROM flights";
 const IDS: &str = "SELECT id FROM flights ORDER BY id";
@@ -88,6 +88,7 @@ async fn rows_of_a_compaction_are_replayed_together_or_not_at_all() {
 async fn a_row_that_was_late_is_released_and_one_that_has_landed_is_not() {
     let more = "[late]\nallowed = \"2h\"\n[dedup]\nwithin = \"48h\"\n";
     let company = Company::with(specs(&declared(600, more), &[])).await;
+    company.clock.advance_to(Timestamp::from_micros(9 * HOUR));
     let (lake, dataset) = (&company.lake, name("flights"));
     company.committed("flights", "one", ids(&["a", "b", "c", "d", "e"])).await;
     let fact = company.committed("flights", "late", ids(&["x", "e"])).await;
@@ -125,8 +126,50 @@ async fn a_unique_value_comes_once_on_a_branch_and_over_its_merge() {
         }
     }
     assert_eq!(company.number(COUNT, AsOf::Latest).await, 5);
-    // What came by the merge is not kept as it came, and stays.
+    // What came by the merge is kept as it came, and replayed with the rest.
     let fact = lake.replay(&ana(), &dataset, 0).await.unwrap();
-    assert_eq!((fact.batches, fact.accepted), (3, 4));
+    assert_eq!((fact.batches, fact.accepted, fact.now_accepted, fact.no_longer_accepted), (4, 5, 0, 0));
     assert_eq!(company.number(COUNT, AsOf::Latest).await, 5);
+}
+
+#[tokio::test]
+async fn rows_that_were_released_are_open_again_where_a_restore_takes_them_out() {
+    let company = Company::with(specs(&declared(10, ""), &[])).await;
+    let (lake, dataset) = (&company.lake, name("flights"));
+    company
+        .committed("flights", "one", flights(&[("a", None, Some(1)), ("x", None, Some(99)), ("y", None, Some(98))]))
+        .await;
+    let repair =
+        |id: &str| Selection { filter: Some(format!("id = '{id}'")), set: vec![("delay".to_owned(), "5".to_owned())] };
+    let release =
+        async |id: &str| lake.release(&ana(), &dataset, &repair(id), "r").await.unwrap().fact.map(|fact| fact.version);
+    assert_eq!((release("x").await, company.number(OPEN, AsOf::Latest).await), (Some(1), 1));
+    let restore = async |to: u64| lake.restore(&ana(), &dataset, AsOf::Version(to), "r").await.unwrap().unwrap();
+    let back = restore(0).await;
+    assert_eq!((back.version, back.reopened, back.released_again, back.quarantine_version), (2, 1, 0, Some(2)));
+    assert_eq!(
+        (company.texts(IDS, AsOf::Latest).await, company.number(OPEN, AsOf::Latest).await),
+        (vec!["a".to_owned()], 2)
+    );
+    // It is released once more, with other rows beside it, and lands once.
+    assert_eq!((release("x").await, release("y").await), (Some(3), Some(4)));
+    assert_eq!(release("x").await, None);
+    // Whichever version comes back, a row is either in the table or open.
+    for (to, ids, open, moved) in [
+        (1, &["a", "x"][..], 1, (1, 0)),
+        (0, &["a"], 2, (1, 0)),
+        (4, &["a", "x", "y"], 0, (0, 2)),
+        (3, &["a", "x"], 1, (1, 0)),
+    ] {
+        let restored = restore(to).await;
+        assert_eq!(company.texts(IDS, AsOf::Latest).await, ids, "{to}");
+        assert_eq!(company.number(OPEN, AsOf::Latest).await, open, "{to}");
+        assert_eq!((restored.reopened, restored.released_again), moved, "{to}");
+    }
+    assert_eq!(lake.conservation().await.unwrap().gap, None);
+    assert!(company.ledger.rebuild(false).unwrap().differences.is_empty());
+    // A replay takes the open row by the contract, and leaves alone what people released.
+    company.catalog.replace(specs(&declared(600, ""), &[]));
+    lake.replay(&ana(), &dataset, 0).await.unwrap();
+    assert_eq!(company.texts(IDS, AsOf::Latest).await, ["a", "x", "y"]);
 }

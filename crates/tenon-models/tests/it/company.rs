@@ -62,7 +62,7 @@ impl World {
         let lake = Lake::open(options).await.unwrap();
         let (signals, jobs) = rows();
         for (dataset, rows) in [("signals", signals), ("jobs", jobs)] {
-            let source = BatchSource { name: dataset.to_owned(), digest: Digest::of(dataset) };
+            let source = BatchSource::new(dataset, Digest::of(dataset));
             let name = DatasetName::new(dataset).unwrap();
             let written = lake.write(&ana(), &name, &source, vec![rows]).await.unwrap();
             assert!(matches!(written, WriteOutcome::Committed { .. }), "{written:?}");

@@ -171,7 +171,7 @@ impl World {
             ("arr_delay", Arc::new(Float64Array::from(delays)) as ArrayRef, true),
         ])
         .unwrap();
-        let source = BatchSource { name: "push".to_owned(), digest: Digest::of("landings") };
+        let source = BatchSource::new("push", Digest::of("landings"));
         let dataset = DatasetName::new("flights").unwrap();
         match self.lake.write(&ana(), &dataset, &source, vec![rows]).await.unwrap() {
             WriteOutcome::Committed { fact, accepted } => {

@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tenon_core::fact::DatasetCommitted;
 use tenon_core::spec::{Aggregate, DatasetSpec, FeatureViewSpec, ResourceKind, ResourceRef, SpecSet, closest};
-use tenon_core::{DatasetName, FeatureViewName};
+use tenon_core::{DatasetName, Digest, FeatureViewName};
+use tenon_ingest::Once;
 use tenon_lake::WriteOutcome;
 use tenon_policy::Action;
 
@@ -146,10 +147,11 @@ async fn take(
             };
             let view = target.view.as_ref().and_then(|view| specs.feature_views.get(view)).map(|view| &view.spec);
             let lines = lines(&renamed(df, &name, &of.spec, view)?)?;
-            Ok(reader.ingest.rows_from_json(&name, &lines)?)
+            Ok((reader.ingest.rows_from_json(&name, &lines)?, Digest::of(&lines)))
         });
-        let rows = rows.await?;
-        match house.ingest.push(&caller.0, &dataset, vec![rows], key.as_deref()).await? {
+        let (rows, body) = rows.await?;
+        let once = key.as_deref().map(|key| Once { key, body });
+        match house.ingest.push(&caller.0, &dataset, vec![rows], once).await? {
             WriteOutcome::Committed { fact, accepted } => {
                 let older = house.features.overtaken(dataset.as_str(), &accepted).await?;
                 told("committed", &fact, Some(json!(older)))

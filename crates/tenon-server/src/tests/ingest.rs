@@ -22,6 +22,13 @@ async fn a_push_lands_once_and_says_what_it_set_aside() {
     assert_eq!(first["reasons"][0]["rows"], 1);
     let again = world.call("POST", "/ingest/flights", &key, rows).await.ok().json();
     assert_eq!((&again["outcome"], &again["version"]), (&json!("already"), &first["version"]));
+    let other = world.call("POST", "/ingest/flights", &key, rows.replace("N3", "N5")).await.error();
+    assert!(other.0 == 422 && other.1.contains("idempotency key `k1` was used for other rows"), "{other:?}");
+    let fresh = [("idempotency-key", "k2"), ("content-type", "application/x-ndjson")];
+    assert_eq!(
+        world.call("POST", "/ingest/flights", &fresh, rows.replace("N3", "N5")).await.ok().json()["accepted"],
+        1
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use tenon_lake::Sums;
 use tenon_ledger::VerifyReport;
 use tenon_policy::{Action, Guard, Request, Target};
 
@@ -57,12 +58,21 @@ async fn data(context: &Context) -> Result<Answer, Failure> {
     let found = lake.conservation().await.during("adding the batches up")?;
     let rows = found.datasets.iter().map(|(name, sums)| {
         let without_row = sums.changes.map_or(0, |changes| changes.without_row());
-        let numbers =
-            [sums.commits, sums.rows_in, sums.accepted, sums.quarantined, sums.duplicates, sums.dropped, without_row];
+        let Sums { commits, merged, rows_in, accepted, quarantined, duplicates, dropped, .. } = *sums;
+        let numbers = [commits, merged, rows_in, accepted, quarantined, duplicates, dropped, without_row];
         std::iter::once(name.to_string()).chain(numbers.map(count)).collect::<Vec<_>>()
     });
-    let header =
-        ["dataset", "batches", "rows in", "accepted", "quarantined", "duplicates", "dropped", "deletes, overtaken"];
+    let header = [
+        "dataset",
+        "batches",
+        "of branches",
+        "rows in",
+        "accepted",
+        "quarantined",
+        "duplicates",
+        "dropped",
+        "deletes, overtaken",
+    ];
     let said = match &found.gap {
         None => format!("no row was lost or doubled\n{}", table(&header, rows)),
         Some(gap) => {

@@ -49,6 +49,9 @@ pub async fn plan(context: &Context) -> Result<Answer, Failure> {
 pub async fn apply(context: &Context, how: &Apply) -> Result<Answer, Failure> {
     let (mut plan, specs) = wanted(context.dir()).await?;
     let effects = effects::effects(context.dir(), &plan, &specs).await?;
+    if let Some(why) = effects.iter().find_map(|effect| effect.impossible.as_ref()) {
+        return Err(Failure::Refused(format!("{why}\n  hint: nothing has changed; `tenon plan` shows all")));
+    }
     plan.allowed_breaks = effects::allowed(&effects, &plan);
     if !how.allow_breaking
         && let Some(first) = plan.allowed_breaks.first()

@@ -7,7 +7,7 @@ use tenon_company::{Catalog, Change, ChangeKind, Difference, Plan, differences};
 use tenon_core::DatasetName;
 use tenon_core::fact::ContractBreakAllowed;
 use tenon_core::spec::{DatasetSpec, ResourceKind, ResourceRef, SpecSet};
-use tenon_lake::{Lake, Trial};
+use tenon_lake::{Lake, LakeError, Trial};
 
 use crate::failure::{Failure, While};
 use crate::output::count;
@@ -28,6 +28,9 @@ pub struct Effect {
     /// Why it could not be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untried: Option<String>,
+    /// Why no row could land any more, such as under a column that is of another type in the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub impossible: Option<String>,
 }
 
 impl Effect {
@@ -35,6 +38,18 @@ impl Effect {
     pub fn breaks(&self) -> Vec<&str> {
         let breaking = self.differences.iter().filter(|found| found.breaking && !self.readers.is_empty());
         breaking.map(|found| found.sentence.as_str()).collect()
+    }
+
+    /// Holds the new declaration against the rows that are there.
+    async fn try_out(&mut self, lake: &Lake, spec: &DatasetSpec) {
+        if spec.source.sql.is_some() {
+            return;
+        }
+        match lake.try_on_history(&self.dataset, spec).await {
+            Ok(trial) => self.trial = trial,
+            Err(error @ LakeError::Contract { .. }) => self.impossible = Some(error.to_string()),
+            Err(error) => self.untried = Some(error.to_string()),
+        }
     }
 }
 
@@ -62,23 +77,13 @@ pub async fn effects(dir: &Path, plan: &Plan, specs: &SpecSet) -> Result<Vec<Eff
             Some(after) => differences(&before.spec, &after.spec),
             None => vec![Difference { sentence: "the dataset is gone".to_owned(), breaking: true }],
         };
-        let (trial, untried) = match after {
-            Some(after) if after.spec.contract != before.spec.contract => tried(&lake, &name, &after.spec).await,
-            _ => (None, None),
-        };
-        effects.push(Effect { dataset: name, differences, readers, trial, untried });
+        let mut effect = Effect { dataset: name, differences, readers, trial: None, untried: None, impossible: None };
+        if let Some(after) = after.filter(|after| after.spec.contract != before.spec.contract) {
+            effect.try_out(&lake, &after.spec).await;
+        }
+        effects.push(effect);
     }
     Ok(effects)
-}
-
-async fn tried(lake: &Lake, name: &DatasetName, spec: &DatasetSpec) -> (Option<Trial>, Option<String>) {
-    if spec.source.sql.is_some() {
-        return (None, None);
-    }
-    match lake.try_on_history(name, spec).await {
-        Ok(trial) => (trial, None),
-        Err(error) => (None, Some(error.to_string())),
-    }
 }
 
 fn owned(reader: &ResourceRef, specs: &SpecSet) -> String {
@@ -138,6 +143,18 @@ pub fn told(effects: &[Effect]) -> String {
             if trial.failing > 0 && !effect.readers.is_empty() {
                 text.push_str(&format!("\n  they fed: {}", effect.readers.join(", ")));
             }
+            if trial.waiting > 0 {
+                let (fitting, waiting) = (count(trial.fitting), count(trial.waiting));
+                text.push_str(&format!("\n  quarantine: {fitting} of the {waiting} open rows would land"));
+            }
+            if let Some(first) = &trial.first_refused {
+                let (refused, batches) = (count(trial.refused), count(trial.batches));
+                text.push_str(&format!("\n  batches: {refused} of {batches} would be refused whole"));
+                text.push_str(&format!("\n    {}: {}", first.source, first.sentence));
+            }
+        }
+        if let Some(why) = &effect.impossible {
+            text.push_str(&format!("\n  impossible: {why}"));
         }
         if let Some(why) = &effect.untried {
             text.push_str(&format!("\n  history: not tried: {why}"));

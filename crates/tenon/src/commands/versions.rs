@@ -122,6 +122,14 @@ pub async fn restore(context: &Context, asked: &Restore) -> Result<Answer, Failu
         return Answer::new(&json!({ "restored": null }), format!("{dataset} holds those rows already"));
     };
     let learnt = platform.models.learnt_between(dataset, restored.to, restored.from).during("reading the versions")?;
+    let reopened = match (restored.reopened, restored.released_again) {
+        (0, 0) => String::new(),
+        (open, 0) => format!("\nin the quarantine {} rows that had been released are open again", count(open)),
+        (0, released) => format!("\nin the quarantine {} rows are released again", count(released)),
+        (open, released) => {
+            format!("\nin the quarantine {} rows are open again, {} released again", count(open), count(released))
+        }
+    };
     let learnt: Vec<String> = learnt.iter().map(ToString::to_string).collect();
     let mut said = format!(
         "{dataset} holds the rows of version {} again, as version {}: {} rows came back, {} went; `tenon restore {dataset} --to {}` undoes it",
@@ -131,6 +139,7 @@ pub async fn restore(context: &Context, asked: &Restore) -> Result<Answer, Failu
         count(restored.rows_removed),
         restored.from
     );
+    said.push_str(&reopened);
     if !learnt.is_empty() {
         said.push_str(&format!("\nlearnt from versions after {}: {}", restored.to, learnt.join(", ")));
     }

@@ -209,8 +209,7 @@ impl<'a> Replay<'a> {
     async fn close_the_day(&mut self, end: Timestamp, closing: &mut Closing) -> Result<(), Failure> {
         let platform = &self.stage.platform;
         for (name, buffer) in &mut self.buffers {
-            let source =
-                BatchSource { name: format!("live until {end}"), digest: Digest::of(format!("live:{name}:{end}")) };
+            let source = BatchSource::new(format!("live until {end}"), Digest::of(format!("live:{name}:{end}")));
             match buffer.flush(&self.replayer, &source).await.during("committing the day")? {
                 Some(WriteOutcome::Committed { fact, .. }) => closing.add(DatasetLine::of(&fact)),
                 Some(WriteOutcome::Refused(_)) => closing.refused_batches += 1,
