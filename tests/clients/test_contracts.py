@@ -1,14 +1,10 @@
 """Cleaning, kept rows, replay, the quarantine, profiles, proposals, and a contract that is tried on history."""
 
-import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
-
-TENON = os.environ.get("TENON", "tenon")
+from small import Folder
 
 DATASET = """\
 description = "Flights as an old system writes them"
@@ -66,44 +62,30 @@ x9,02/01/2013 08:00,60,test
 """
 
 
-class Small:
+class Small(Folder):
+    """A company that reads flights as an old system writes them."""
+
     def __init__(self, folder: Path):
-        self.folder = folder
+        super().__init__(folder)
+        self.declare(DATASET)
+        (folder / "data/flights").mkdir(parents=True)
+        (folder / "data/flights/1.csv").write_text(CSV)
+        self.run("apply")
 
-    def run(self, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [TENON, "--dir", str(self.folder), *arguments], capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    def told(self, *arguments, ok=0) -> str:
+        done = self.run(*arguments, ok=ok)
         return done.stdout + done.stderr
-
-    def json(self, *arguments: str, code: int = 0):
-        done = subprocess.run(
-            [TENON, "--dir", str(self.folder), "--output", "json", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == code, f"{arguments} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        return json.loads(done.stdout)
 
     def count(self, table: str, version: str = "latest") -> int:
         return self.json("query", f"SELECT count(*) AS n FROM {table}", "--as-of", version)[0]["n"]
 
     def declare(self, text: str):
-        (self.folder / "pods/first/datasets/flights.toml").write_text(text)
+        (self.datasets / "flights.toml").write_text(text)
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Small:
-    company = Small(tmp_path / "acme")
-    subprocess.run([TENON, "init", str(company.folder)], check=True, capture_output=True)
-    (company.folder / "pods/first/datasets").mkdir(parents=True, exist_ok=True)
-    company.declare(DATASET)
-    (company.folder / "data/flights").mkdir(parents=True)
-    (company.folder / "data/flights/1.csv").write_text(CSV)
-    company.run("apply")
-    return company
+    return Small(tmp_path / "acme")
 
 
 def ingested(company: Small) -> dict:
@@ -138,6 +120,8 @@ def test_a_corrected_rule_is_tried_on_history_then_replayed(small: Small):
     plan = small.json("plan")
     trial = plan["datasets"][0]["trial"]
     assert (trial["rows"], trial["failing"], trial["reasons"][0]["rule"]) == (2, 1, "delay: outside [1, 30]")
+    assert (trial["waiting"], trial["fitting"], trial["batches"], trial["refused"]) == (2, 1, 1, 0)
+    assert "quarantine: 1 of the 2 open rows would land" in small.told("plan")
     small.run("apply")
     before = small.json("query", "SELECT count(*) AS n FROM flights")[0]["n"]
     fact = small.json("replay", "flights")
@@ -151,7 +135,7 @@ def test_a_corrected_rule_is_tried_on_history_then_replayed(small: Small):
 
 def test_rows_are_repaired_and_released_once(small: Small):
     ingested(small)
-    told = small.json("quarantine", "release", "flights", "--reason", "as they are", code=1)
+    told = small.json("quarantine", "release", "flights", "--reason", "as they are", ok=1)
     assert told["released"] is None and told["chosen"] == 2
     repair = ("--where", "_rules LIKE 'landed_at:%'", "--set", "landed_at='02/01/2013 09:00'", "--reason", "typed wrongly")
     told = small.json("quarantine", "release", "flights", *repair)
@@ -165,12 +149,12 @@ def test_rows_are_repaired_and_released_once(small: Small):
     kinds = [fact["fact"]["kind"] for fact in small.json("get", "facts")]
     assert "quarantine.released" in kinds and "quarantine.discarded" in kinds
     small.run("quarantine", "release", "flights", "--where", "nothing = 1", "--reason", "r")
-    small.run("quarantine", "release", "flights", "--set", "delay", "--reason", "r", code=2)
+    small.run("quarantine", "release", "flights", "--set", "delay", "--reason", "r", ok=2)
 
 
 def test_a_change_that_breaks_readers_needs_to_be_meant(small: Small):
-    (small.folder / "pods/first/features").mkdir(exist_ok=True)
-    (small.folder / "pods/first/features/lateness.toml").write_text(VIEW)
+    small.datasets.with_name("features").mkdir(exist_ok=True)
+    (small.datasets.with_name("features") / "lateness.toml").write_text(VIEW)
     small.run("apply")
     ingested(small)
     small.declare(DATASET.replace("[contract.columns.late]\ntype = \"boolean\"", "").replace("[clean.columns.late]\nsql = \"delay > 5\"", ""))
@@ -178,10 +162,21 @@ def test_a_change_that_breaks_readers_needs_to_be_meant(small: Small):
     found = plan["datasets"][0]
     assert {"sentence": "column `late` is gone", "breaking": True} in found["differences"]
     assert found["readers"] == ["feature_view lateness of pod first"]
-    told = small.run("apply", code=1)
+    told = small.told("apply", ok=1)
     assert "column `late` is gone" in told and "--allow-breaking" in told
     small.run("apply", "--allow-breaking")
     assert "contract.break_allowed" in [fact["fact"]["kind"] for fact in small.json("get", "facts")]
+
+
+def test_a_change_that_no_row_could_follow_is_refused(small: Small):
+    ingested(small)
+    # The column has text from now on, and the table numbers.
+    small.declare(DATASET.replace('type = "int64"\nunit = "minutes"\nrange = [0, 10]', 'type = "string"').replace('unit = { from = "seconds" }\n', "").replace("delay > 5", "delay > '5'").replace('parse = { decimal = ",", thousands = "." }\n', ""))
+    assert "impossible: the contract of `flights` cannot be followed: its table stands in the way: `delay`" in small.told("plan")
+    told = small.told("apply", ok=1)
+    assert "`delay`" in told and "nothing has changed" in told
+    small.declare(DATASET.replace('max_quarantined = "100%"', 'max_quarantined = "30%"'))
+    assert "batches: 1 of 1 would be refused whole\n    data/flights/1.csv: 2 of 5 rows (40.0%)" in small.told("plan")
 
 
 def test_profiles_and_proposals(small: Small):
@@ -190,28 +185,28 @@ def test_profiles_and_proposals(small: Small):
     assert profile["rows"] == 2
     delay = next(column for column in profile["columns"] if column["name"] == "delay")
     assert (delay["nulls"], delay["least"], delay["greatest"], sum(delay["histogram"])) == (0, "0", "1", 2)
-    assert "█" in small.run("profile", "flights")
+    assert "█" in small.told("profile", "flights")
     lines = "\n".join(f"{n},{'ab'[n % 2]},{n / 2},2013-01-{n % 28 + 1:02}," for n in range(100))
     file = small.folder / "new.csv"
     file.write_text(f"n,kind,half,day,gap\n{lines}\n")
-    proposal = small.run("contract", "suggest", "--file", str(file))
+    proposal = small.told("contract", "suggest", "--file", str(file))
     assert 'one_of = [\n    "a",\n    "b",\n]' in proposal or 'one_of = ["a", "b"]' in proposal
     (small.folder / "data/new").mkdir()
     (small.folder / "data/new/new.csv").write_text(file.read_text())
     declared = proposal.replace(f"{small.folder}/*.csv", "data/new/*.csv")
-    (small.folder / "pods/first/datasets/proposed.toml").write_text(declared)
+    (small.datasets / "proposed.toml").write_text(declared)
     small.run("apply")
     fact = small.json("ingest", "proposed")[0]["outcome"]["committed"]
     assert (fact["accepted"], fact["quarantined"]) == (100, 0), "the data keeps what is proposed from it"
-    again = small.run("contract", "suggest", "proposed")
+    again = small.told("contract", "suggest", "proposed")
     assert "range = [\n    0.0,\n    99.0,\n]" in again or "range = [0.0, 99.0]" in again
 
 
 def test_cleaning_that_cannot_be_done_is_told_by_plan(small: Small):
     small.declare(DATASET.replace('from = "seconds"', 'from = "secnds"'))
-    told = small.run("plan", code=1)
+    told = small.told("plan", ok=1)
     assert "flights.toml" in told and "did you mean `seconds`?" in told
     small.declare(DATASET.replace('default = "0"', 'default = "none"'))
-    assert "`none`, is not an int64" in small.run("plan", code=1)
+    assert "`none`, is not an int64" in small.told("plan", ok=1)
     small.declare(DATASET.replace("status = 'test'", "status ="))
-    assert "not valid SQL" in small.run("plan", code=1)
+    assert "not valid SQL" in small.told("plan", ok=1)

@@ -101,6 +101,29 @@ def test_a_difference_and_a_restore(small):
     small.run("audit", "verify")
 
 
+def test_rows_that_were_released_are_open_again_after_a_restore_from_before(small):
+    second(small)
+    release = ("quarantine", "release", "flights", "--set", "delay=9", "--reason", "the sensor was off")
+    assert small.json(*release)["released"]["rows"] == 1
+    assert small.ids() == elsewhere(small.table("flights")) == ["a", "b", "c", "x"]
+    restored = small.json("restore", "flights", "--to", "1", "--reason", "too early")["restored"]
+    assert (restored["reopened"], small.ids()) == (1, ["a", "b", "c"])
+    assert small.json("quarantine", "list", "flights")[0]["rows"] == 1
+    assert small.json(*release)["released"]["rows"] == 1
+    assert small.json(*release, ok=1)["released"] is None
+    assert small.ids() == elsewhere(small.table("flights")) == ["a", "b", "c", "x"]
+    small.run("audit", "data")
+    small.run("audit", "verify")
+
+
+def test_rows_that_another_program_took_out_are_told_whatever_comes_after(small):
+    second(small)
+    DeltaTable(small.table("flights")).delete("id = 'b'")
+    small.run("restore", "flights", "--to", "0", "--reason", "something is missing")
+    told = small.json("audit", "data", ok=1)["gap"]
+    assert told["problem"].startswith("version 2 ") and "no fact accounts for" in told["problem"], told
+
+
 def test_a_branch_is_written_audited_and_published(small):
     small.run("branch", "create", "audit", "--datasets", "flights,planes")
     small.give("flights", "2", "id,delay,at\nc,3,2013-01-03T00:00:00Z\nx,999,2013-01-03T00:00:00Z\n")
@@ -119,6 +142,8 @@ def test_a_branch_is_written_audited_and_published(small):
     # The files that came by the branch do not come again.
     small.run("ingest")
     assert small.ids() == ["a", "b", "c"]
+    sums = small.json("audit", "data")["datasets"]["flights"]
+    assert (sums["commits"], sums["merged"], sums["rows_in"], sums["accepted"], sums["quarantined"]) == (2, 1, 4, 3, 1)
     small.run("audit", "verify")
 
 
