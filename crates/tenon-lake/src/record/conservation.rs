@@ -363,7 +363,8 @@ impl Walk {
         }
         let is_new = self.batches.insert((fact.dataset.clone(), fact.source_digest));
         // A batch of which no row landed may have come to a branch as well.
-        if !is_new && !(by_merge && fact.accepted == 0) {
+        let may_repeat = by_merge && fact.accepted == 0;
+        if !is_new && !may_repeat {
             return Some((fact.source.clone(), "this batch landed before".to_owned()));
         }
         let sums = self.found.datasets.entry(fact.dataset.clone()).or_default();

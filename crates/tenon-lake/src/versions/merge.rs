@@ -15,7 +15,7 @@ use tenon_query::{QueryError, fresh};
 use tokio::sync::MutexGuard;
 
 use crate::commit::{Step, merged_schema};
-use crate::contract::{SeenRows, Tally};
+use crate::contract::{References, Rules, SeenRows, Tally};
 use crate::delta::files::{Files, change, missing, paths, rows};
 use crate::delta::log::{DataFile, Note, Seal, Sealing};
 use crate::delta::table::{Change, Head, Table, Unsealed};
@@ -56,6 +56,10 @@ struct Pair {
     dataset: DatasetName,
     main: [Arc<Table>; 3],
     branch: [Arc<Table>; 3],
+    /// The dataset's contract as it is now, and what its references allow. Whoever reads that locks tables, so that it comes
+    /// before the merge locks them; no row can go meanwhile, as `Lake::versions` is held.
+    rules: Arc<Rules>,
+    references: Arc<References>,
 }
 
 /// The same, locked.
@@ -106,11 +110,15 @@ impl Lake {
         let mut pairs = Vec::new();
         for TableVersion { dataset, .. } in &record.branch.tables {
             // Where a dataset is declared no more, nobody could read what is merged into it.
-            self.table_spec(dataset)?;
+            let spec = self.table_spec(dataset)?.spec;
+            let rules = self.rules_of_clean_rows(dataset, &spec)?;
+            let references = Arc::new(self.references(&rules, Some(record)).await?);
             pairs.push(Pair {
                 dataset: dataset.clone(),
                 main: self.tables_at(&Place::of(dataset)).await?,
                 branch: self.tables_at(&Place { dataset, branch: Some(record) }).await?,
+                rules,
+                references,
             });
         }
         Ok(pairs)
@@ -266,7 +274,7 @@ impl Lake {
         let (first, last) = (pair.branch[0].files(0).await?, pair.branch[0].files(newest).await?);
         let (added, removed) = (missing(&last, &first), missing(&first, &last));
         let conflict = |sentence: String| Some(Conflict { table: dataset.clone(), sentence, keys: Vec::new() });
-        let broken = self.broken_now(record, pair, &added).await?;
+        let broken = self.broken_now(pair, &added).await?;
         if !broken.is_empty() {
             let rules: Vec<String> =
                 broken.iter().map(|reason| format!("{} ({} rows)", reason.rule, reason.rows)).collect();
@@ -322,19 +330,12 @@ impl Lake {
     }
 
     /// What rows that came on the branch break of their dataset's contract, which may have changed since they landed.
-    async fn broken_now(
-        &self,
-        record: &BranchRecord,
-        pair: &Pair,
-        added: &[DataFile],
-    ) -> Result<Vec<Reason>, LakeError> {
-        let spec = self.table_spec(&pair.dataset)?.spec;
-        let rules = self.rules_of_clean_rows(&pair.dataset, &spec)?;
-        let references = Arc::new(self.references(&rules, Some(record)).await?);
+    async fn broken_now(&self, pair: &Pair, added: &[DataFile]) -> Result<Vec<Reason>, LakeError> {
         let (mut seen, mut tally) = (SeenRows::default(), Tally::default());
         for file in added {
             seen.next_batch();
-            tally.add(&self.held_against(&pair.branch[0], &file.path, &rules, &references, &mut seen).await?);
+            let held = self.held_against(&pair.branch[0], &file.path, &pair.rules, &pair.references, &mut seen);
+            tally.add(&held.await?);
         }
         Ok(tally.reasons.into_iter().chain(tally.refusals).collect())
     }

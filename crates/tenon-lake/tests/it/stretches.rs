@@ -1,6 +1,6 @@
 //! Ordered sources: rows and positions land together, once.
 
-use tenon_core::AsOf;
+use tenon_core::{AsOf, Timestamp};
 use tenon_core::fact::Stretch;
 use tenon_lake::{Checked, LakeError, SetAside, WriteOutcome};
 

@@ -8,7 +8,8 @@ use tenon_core::spec::{SpecFile, SpecSet};
 fn blocks(document: &str, kind: &str) -> Vec<String> {
     let path = Path::new("../../docs").join(document);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let opened = text.split(&format!("```{kind}\n")).skip(1);
+    let opening = format!("```{kind}\n");
+    let opened = text.split(&opening).skip(1);
     opened.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
