@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Passes all the tests, and installs what they need: Python peers into a virtual environment, pinned.
-# Needs: Rust, Python 3.11 or later, a C compiler. Services that tests talk to are started by the tests, on free ports.
+# Needs: Rust, Python 3.11 or later, npm, a C compiler. Services that tests talk to are started by the tests, on free ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh

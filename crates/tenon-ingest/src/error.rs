@@ -35,9 +35,15 @@ pub enum IngestError {
         /// What it says.
         what: String,
     },
-    /// An object that was written again and again while it was read.
-    #[error("`{0}` changed while it was read, each time anew: nothing of it has landed, and it is taken once it rests")]
+    /// A file that was written while it was read; an object, again and again.
+    #[error("`{0}` changed while it was read: nothing of it has landed, and it is taken once it rests")]
     Changed(String),
+    /// A file of a watched folder that its writer has not ended.
+    #[error("{what}, so that somebody writes it still; it is taken when it is whole")]
+    Unfinished {
+        /// What it lacks.
+        what: &'static str,
+    },
     /// A file or folder that cannot be read.
     #[error("`{path}` cannot be read")]
     Io {

@@ -25,6 +25,40 @@ const MOST_ROW_BYTES: usize = MOST_ROW_MIB << 20;
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// The most lines of one field of CSV: in one with more of them a quote is open that nobody closed.
+const MOST_FIELD_LINES: usize = 1_000;
+
+/// What a file holds, by its ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Parquet,
+    Arrow,
+    Csv,
+    Json,
+}
+
+impl Format {
+    /// # Errors
+    /// A sentence that says which endings there are.
+    pub(crate) fn of(path: &Path) -> Result<Self, String> {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+        match ending.as_str() {
+            "parquet" | "pq" => Ok(Self::Parquet),
+            "arrow" | "arrows" | "ipc" | "feather" => Ok(Self::Arrow),
+            "csv" => Ok(Self::Csv),
+            "ndjson" | "jsonl" | "json" => Ok(Self::Json),
+            other => {
+                Err(format!("files that end in `.{other}` are not understood: use .parquet, .arrow, .csv or .ndjson"))
+            }
+        }
+    }
+
+    /// Whether its rows are lines of text, to which more can be written.
+    pub(crate) fn has_lines(self) -> bool {
+        matches!(self, Self::Csv | Self::Json)
+    }
+}
+
 /// Reads a file and gives its pieces to `take`, until there are no more or `take` says that it has enough.
 ///
 /// # Errors
@@ -36,13 +70,11 @@ pub(crate) fn read(
     take: impl FnMut(RecordBatch) -> bool,
 ) -> Result<(), String> {
     file.rewind().map_err(|error| error.to_string())?;
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
-    match ending.as_str() {
-        "parquet" | "pq" => read_parquet(file, take),
-        "arrow" | "arrows" | "ipc" | "feather" => read_arrow(file, take),
-        "csv" => read_csv(file, take),
-        "ndjson" | "jsonl" | "json" => read_json(file, contract, take),
-        other => Err(format!("files that end in `.{other}` are not understood: use .parquet, .arrow, .csv or .ndjson")),
+    match Format::of(path)? {
+        Format::Parquet => read_parquet(file, take),
+        Format::Arrow => read_arrow(file, take),
+        Format::Csv => read_csv(file, take),
+        Format::Json => read_json(file, contract, take),
     }
 }
 
@@ -78,19 +110,25 @@ fn read_arrow(mut file: File, mut take: impl FnMut(RecordBatch) -> bool) -> Resu
     // The readers were not written for damaged bytes; where one gives up by panicking, only this file ends.
     let read = std::panic::AssertUnwindSafe(|| -> Result<(), String> {
         let failed = |error: arrow::error::ArrowError| damaged(error.to_string());
-        let mut take_all = |batches: &mut dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>| {
+        type Batches<'a> = &'a mut dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>;
+        let mut take_all = |batches: Batches<'_>| -> Result<bool, String> {
             for batch in batches {
                 if !take(batch.map_err(failed)?) {
-                    break;
+                    return Ok(false);
                 }
             }
-            Ok(())
+            Ok(true)
         };
         if is_file {
-            take_all(&mut ipc::reader::FileReader::try_new_buffered(file, None).map_err(failed)?)
-        } else {
-            take_all(&mut ipc::reader::StreamReader::try_new_buffered(file, None).map_err(failed)?)
+            take_all(&mut ipc::reader::FileReader::try_new_buffered(file, None).map_err(failed)?)?;
+            return Ok(());
         }
+        let mut stream = ipc::reader::StreamReader::try_new_buffered(file, None).map_err(failed)?;
+        // A second stream behind the first would be left out in silence.
+        if take_all(&mut stream)? && !stream.get_mut().fill_buf().map_err(|error| error.to_string())?.is_empty() {
+            return Err("bytes follow the end of its stream: write each stream into a file of its own".to_owned());
+        }
+        Ok(())
     });
     std::panic::catch_unwind(read).unwrap_or_else(|_| Err(damaged("its parts do not fit together".to_owned())))
 }
@@ -117,7 +155,7 @@ fn read_csv(mut file: File, mut take: impl FnMut(RecordBatch) -> bool) -> Result
     let (mut reader, mut ends, mut held) = (BufReader::with_capacity(BUFFER_BYTES, file), RowEnds::default(), 0);
     loop {
         let buffer = reader.fill_buf().map_err(|error| error.to_string())?;
-        let whole = ends.pass(buffer)?;
+        let whole = if buffer.is_empty() { ends.end()? } else { ends.pass(buffer)? };
         let length = whole.unwrap_or(buffer.len());
         let mut rest = &buffer[..length];
         loop {
@@ -144,13 +182,19 @@ fn read_csv(mut file: File, mut take: impl FnMut(RecordBatch) -> bool) -> Result
     }
 }
 
-/// Where rows of CSV end, as bytes pass by.
-#[derive(Debug, Default)]
+/// Where rows of CSV end, as bytes pass by. A quote that nobody closed takes the rows behind it into one field: it is told
+/// where the file ends within it, where the field goes on after a quote that closes it, and where it has too many lines.
+#[derive(Debug, Default, Clone, Copy)]
 struct RowEnds {
-    at: Place,
+    place: Place,
     /// Rows that have ended, and bytes of the one that has not.
     rows: usize,
     bytes: usize,
+    /// Lines that have ended, and characters of the one that has not.
+    lines: usize,
+    characters: usize,
+    /// Where the last quote was that opened a field: its line and its character there, from 1.
+    opened: (usize, usize),
 }
 
 /// Where in a row of CSV a byte is.
@@ -172,32 +216,76 @@ impl RowEnds {
     fn pass(&mut self, bytes: &[u8]) -> Result<Option<usize>, String> {
         let mut whole = None;
         for (at, byte) in bytes.iter().enumerate() {
-            self.bytes += 1;
-            self.at = match (self.at, byte) {
-                (Place::Start | Place::Closed, b'"') => Place::Quoted,
-                (Place::Quoted, b'"') => Place::Closed,
-                (Place::Quoted, _) => Place::Quoted,
-                (_, b',') => Place::Start,
-                (_, end) if is_end(*end) => {
-                    self.rows += usize::from(self.bytes > 1);
-                    self.bytes = 0;
-                    whole = Some(at + 1);
-                    Place::Start
-                }
-                _ => Place::Plain,
-            };
-            if self.bytes > MOST_ROW_BYTES {
-                let row = self.rows + 1;
-                return Err(format!(
-                    "row {row}, counted with the header, has more than {MOST_ROW_MIB} MiB: perhaps a quote in it is never closed"
-                ));
+            if self.step(*byte)? {
+                whole = Some((at + 1, *self));
             }
         }
         // What lies behind the last end comes again.
-        if whole.is_some() {
-            (self.at, self.bytes) = (Place::Start, 0);
+        whole.map_or(Ok(None), |(end, there)| {
+            *self = there;
+            Ok(Some(end))
+        })
+    }
+
+    /// Passes over one byte. Whether a row ends with it.
+    fn step(&mut self, byte: u8) -> Result<bool, String> {
+        self.bytes += 1;
+        // All bytes of a character but its first begin with the bits 10.
+        self.characters += usize::from(byte & 0b1100_0000 != 0b1000_0000);
+        let mut ends = false;
+        self.place = match (self.place, byte) {
+            (Place::Start, b'"') => {
+                self.opened = (self.lines + 1, self.characters);
+                Place::Quoted
+            }
+            (Place::Closed, b'"') => Place::Quoted,
+            (Place::Quoted, b'"') => Place::Closed,
+            (Place::Quoted, _) => Place::Quoted,
+            (_, b',') => Place::Start,
+            (_, end) if is_end(end) => {
+                self.rows += usize::from(self.bytes > 1);
+                self.bytes = 0;
+                ends = true;
+                Place::Start
+            }
+            (Place::Closed, _) if self.lines + 1 > self.opened.0 => {
+                return Err(self.open(&format!(
+                    "goes on after a quote at line {}, character {}",
+                    self.lines + 1,
+                    self.characters - 1
+                )));
+            }
+            _ => Place::Plain,
+        };
+        if byte == b'\n' {
+            (self.lines, self.characters) = (self.lines + 1, 0);
+            if matches!(self.place, Place::Quoted) && self.lines + 1 - self.opened.0 >= MOST_FIELD_LINES {
+                return Err(self.open(&format!("has more than {MOST_FIELD_LINES} lines")));
+            }
         }
-        Ok(whole)
+        if self.bytes > MOST_ROW_BYTES {
+            let row = self.rows + 1;
+            return Err(match self.place {
+                Place::Quoted => self.open(&format!("has more than {MOST_ROW_MIB} MiB")),
+                _ => format!("row {row}, counted with the header, has more than {MOST_ROW_MIB} MiB"),
+            });
+        }
+        Ok(ends)
+    }
+
+    /// The end of the file, where nothing passes any more.
+    fn end(&self) -> Result<Option<usize>, String> {
+        match self.place {
+            Place::Quoted => Err(self.open("is not closed at the end of the file")),
+            _ => Ok(None),
+        }
+    }
+
+    fn open(&self, what: &str) -> String {
+        let (line, character) = self.opened;
+        format!(
+            "the field that a quote opens at line {line}, character {character} {what}: perhaps that quote is never closed"
+        )
     }
 }
 
@@ -280,6 +368,46 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_that_nobody_closed_is_told_with_its_place() {
+        let told = |text: &str| read_text("a.csv", text.as_bytes()).unwrap_err();
+        let perhaps = "perhaps that quote is never closed";
+        assert_eq!(
+            told("a,b\n1,2\nü,\"3\n4,5\n"),
+            format!(
+                "the field that a quote opens at line 3, character 3 is not closed at the end of the file: {perhaps}"
+            )
+        );
+        // The quote that opens the next field with quotes seems to close it.
+        assert_eq!(
+            told("a,b\n1,\"2\n3,\"four\"\n"),
+            format!(
+                "the field that a quote opens at line 2, character 3 goes on after a quote at line 3, character 3: {perhaps}"
+            )
+        );
+        let many = format!("a,b\n1,\"2\n{}x\"\n", "3,4\n".repeat(1_000));
+        assert_eq!(
+            told(&many),
+            format!("the field that a quote opens at line 2, character 3 has more than 1000 lines: {perhaps}")
+        );
+        assert!(told("a,\"b\n1,2\n").starts_with("the field that a quote opens at line 1, character 3 "));
+        // What is closed is no fault, nor are quotes within fields, nor what others write behind a quote on its line.
+        let fine = format!("a,b\n1,\"{}\"\n5\" pipe,\"say \"\"hi\"\"\"\n2,\"x\" \n", "line\n".repeat(900));
+        assert_eq!(rows(&read_text("a.csv", fine.as_bytes()).unwrap()), [3]);
+    }
+
+    #[test]
+    fn a_stream_behind_a_stream_is_not_left_out() {
+        let numbers: arrow::array::ArrayRef = Arc::new(arrow::array::Int64Array::from_iter_values(0..9));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let mut stream = ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        stream.write(&batch).unwrap();
+        let stream = stream.into_inner().unwrap();
+        assert_eq!(rows(&read_text("a.arrows", &stream).unwrap()), [9]);
+        let told = read_text("a.arrows", &stream.repeat(2)).unwrap_err();
+        assert!(told.starts_with("bytes follow the end of its stream"), "{told}");
+    }
+
+    #[test]
     fn long_rows_come_in_pieces_of_few() {
         let long = "x".repeat(3 << 20);
         let csv: String =
@@ -304,7 +432,7 @@ mod tests {
         let mut csv = b"a,b\n1,2\n3,\"".to_vec();
         csv.resize(csv.len() + MOST_ROW_BYTES, b'x');
         let told = read_text("a.csv", &csv).unwrap_err();
-        assert!(told.starts_with("row 3, counted with the header, has more than 64 MiB"), "{told}");
+        assert!(told.starts_with("the field that a quote opens at line 3, character 3 has more than 64 MiB"), "{told}");
         let mut json = b"{\"a\":1}\n{\"a\":\"".to_vec();
         json.resize(json.len() + MOST_ROW_BYTES, b'x');
         assert_eq!(read_text("a.ndjson", &json).unwrap_err(), "line 2 has more than 64 MiB");

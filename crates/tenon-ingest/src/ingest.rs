@@ -1,5 +1,6 @@
 //! The façade: files and pushes into the lake.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,15 +10,20 @@ use async_trait::async_trait;
 use tenon_company::Catalog;
 use tenon_core::fact::DatasetCommitted;
 use tenon_core::spec::{Contract, DatasetSpec};
+use tenon_core::words::count;
 use tenon_core::{BranchName, DatasetName, Digest, Principal};
 use tenon_lake::{BatchSource, Checked, Checker, Lake, WriteOutcome, rows_digest};
 use tokio::sync::mpsc;
 
+use crate::formats::Format;
 use crate::shelf::{Found, Shelf};
-use crate::{Buffer, IngestError, formats, rows_from_json};
+use crate::{Buffer, IngestError, formats, growing, rows_from_json};
 
 /// Pieces of a file that wait to be checked.
 const PIECES_AHEAD: usize = 2;
+
+/// The facts that sealed the newest batch of each source of a dataset, by the source's name, once they are asked for.
+pub(crate) type Earlier = Option<HashMap<String, u64>>;
 
 /// What one who is fed says when it could not take rows.
 pub type FeedError = Box<dyn std::error::Error + Send + Sync>;
@@ -118,21 +124,22 @@ impl Ingest {
         root: &Path,
     ) -> Result<Vec<FileOutcome>, IngestError> {
         let shelf = Shelf::open(dataset, &self.spec(dataset)?.source, root)?;
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut earlier) = (Vec::new(), None);
         for found in shelf.list().await? {
-            let outcome = self.file(by, dataset, &shelf, &found).await;
+            let outcome = self.file(by, dataset, &shelf, &found, &mut earlier).await;
             outcomes.push(FileOutcome { path: found.name, outcome });
         }
         Ok(outcomes)
     }
 
-    /// Takes one file, exactly once by its bytes.
+    /// Takes one file, exactly once by its bytes. `earlier` is kept from one file to the next, each of another name.
     pub(crate) async fn file(
         &self,
         by: &Principal,
         dataset: &DatasetName,
         shelf: &Shelf,
         found: &Found,
+        earlier: &mut Earlier,
     ) -> Result<WriteOutcome, IngestError> {
         let spec = self.spec(dataset)?;
         let name = found.name.as_str();
@@ -147,13 +154,52 @@ impl Ingest {
         if let Some(sealed) = self.sealed(dataset, &source)? {
             return Ok(WriteOutcome::Already(sealed));
         }
+        let again = || file.try_clone().map_err(|source| IngestError::Io { path: name.to_owned(), source });
+        if let Some(sentence) = self.taken_in_part(dataset, name, again()?, earlier).await? {
+            return Ok(self.lake.refuse_batch(by, dataset, &source, sentence).await?);
+        }
         let mut checker = self.checker(dataset)?;
-        let outcome = match self.check_file(&mut checker, &spec.contract, file, name).await? {
+        let checked = self.check_file(&mut checker, &spec.contract, again()?, name).await?;
+        // Rows that were written after the digest was made are not of it.
+        if !shelf.rests(found, &file) {
+            return Err(IngestError::Changed(name.to_owned()));
+        }
+        let outcome = match checked {
             Ok(checked) => self.commit(by, dataset, &source, checked).await?,
             Err(sentence) => self.lake.refuse_batch(by, dataset, &source, sentence).await?,
         };
         self.hand_on(dataset, &outcome).await?;
         Ok(outcome)
+    }
+
+    /// Why a text is not taken whose first lines were taken under its name before, and which was written on since.
+    async fn taken_in_part(
+        &self,
+        dataset: &DatasetName,
+        name: &str,
+        mut file: File,
+        earlier: &mut Earlier,
+    ) -> Result<Option<String>, IngestError> {
+        if !Format::of(Path::new(name)).is_ok_and(Format::has_lines) {
+            return Ok(None);
+        }
+        let earlier = match earlier {
+            Some(earlier) => earlier,
+            None => earlier.insert(self.lake.sources(dataset, self.branch.as_ref())?),
+        };
+        let Some(fact) = earlier.get(name) else { return Ok(None) };
+        let Some(before) = self.lake.batch(*fact)? else { return Ok(None) };
+        let looking = tokio::task::spawn_blocking(move || growing::lines_with(before.source_digest, &mut file));
+        let lines = looking.await.map_err(|_| IngestError::Interrupted(name.to_owned()))?;
+        let lines = lines.map_err(|source| IngestError::Io { path: name.to_owned(), source })?;
+        Ok(lines.map(|lines| {
+            format!(
+                "its first {} lines are what was taken of it as version {}, and would land twice: it was written on since, \
+                 and rows that come later belong into a file of their own",
+                count(lines),
+                before.version
+            )
+        }))
     }
 
     /// Takes rows that a caller pushes, once for the key of [`Once`], or else once for the rows.

@@ -1,6 +1,6 @@
 //! Where a dataset's files lie: in a folder, or in a bucket of an object store.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,6 +9,8 @@ use object_store::ObjectMeta;
 use tenon_core::spec::{ObjectPattern, Source};
 use tenon_core::{DatasetName, Digest};
 
+use crate::formats::Format;
+use crate::growing::unfinished;
 use crate::objects::Bucket;
 use crate::{IngestError, files};
 
@@ -91,6 +93,19 @@ impl Shelf {
         }
     }
 
+    /// What a file lacks that its writer has not ended; none where that is not so, or not to be told from here.
+    pub(crate) fn unfinished(&self, found: &Found) -> Result<Option<&'static str>, IngestError> {
+        let (At::Path(path), Ok(format)) = (&found.at, Format::of(Path::new(&found.name))) else { return Ok(None) };
+        let looked = File::open(path).and_then(|mut file| unfinished(format, &mut file));
+        looked.map_err(|source| IngestError::Io { path: found.name.clone(), source })
+    }
+
+    /// Whether an opened file still looks as it was found: nobody has written to it meanwhile. What was fetched of a bucket
+    /// is nobody else's.
+    pub(crate) fn rests(&self, found: &Found, file: &File) -> bool {
+        matches!(found.at, At::Object(_)) || file.metadata().is_ok_and(|metadata| look(&metadata) == found.look)
+    }
+
     /// Opens a file and digests its bytes. What is read from it later is that file, whatever takes its name meanwhile.
     pub(crate) async fn fetch(&self, found: &Found) -> Result<(File, Digest), IngestError> {
         match (self, &found.at) {
@@ -110,10 +125,13 @@ impl Found {
 
 /// A file of a folder; one that is gone meanwhile is none.
 fn in_folder(root: &Path, path: PathBuf) -> Option<Found> {
-    let metadata = path.metadata().ok()?;
-    let look = Look { bytes: metadata.len(), changed: metadata.modified().ok(), etag: None, is_whole: false };
+    let look = look(&path.metadata().ok()?);
     let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
     Some(Found { name, look, at: At::Path(path) })
+}
+
+fn look(metadata: &Metadata) -> Look {
+    Look { bytes: metadata.len(), changed: metadata.modified().ok(), etag: None, is_whole: false }
 }
 
 async fn open(path: PathBuf, name: &str) -> Result<(File, Digest), IngestError> {

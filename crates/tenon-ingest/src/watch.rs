@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tenon_core::spec::Source;
+use tenon_core::words::chain;
 use tenon_core::{DatasetName, Principal, Span};
+use tenon_lake::WriteOutcome;
 use tokio_util::sync::CancellationToken;
 
 use crate::shelf::{Found, Look, Shelf};
@@ -18,35 +20,48 @@ const LIST_EVERY: Duration = Duration::from_secs(10);
 /// writes it.
 #[derive(Debug, Default)]
 struct Seen {
-    files: HashMap<String, (Look, bool)>,
+    files: HashMap<String, Standing>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    look: Look,
+    taken: bool,
+    /// Why it was not taken, as it was told last.
+    trouble: Option<String>,
 }
 
 impl Seen {
     /// The files among those that are there now that are whole and not taken yet.
     fn ready(&mut self, there: Vec<Found>) -> Vec<Found> {
         let mut ready = Vec::new();
-        let before = std::mem::take(&mut self.files);
+        let mut before = std::mem::take(&mut self.files);
         for found in there {
-            let same = before.get(&found.name).filter(|(look, _)| *look == found.look);
-            let taken = same.is_some_and(|(_, taken)| *taken);
-            self.files.insert(found.name.clone(), (found.look.clone(), taken));
-            if !taken && (same.is_some() || found.look.is_whole) {
+            let before = before.remove(&found.name);
+            let same = before.as_ref().filter(|before| before.look == found.look);
+            let (rests, taken) = (same.is_some(), same.is_some_and(|same| same.taken));
+            let trouble = before.and_then(|before| before.trouble);
+            self.files.insert(found.name.clone(), Standing { look: found.look.clone(), taken, trouble });
+            if !taken && (rests || found.look.is_whole) {
                 ready.push(found);
             }
         }
         ready
     }
 
-    fn taken(&mut self, name: &str) {
-        if let Some((_, taken)) = self.files.get_mut(name) {
-            *taken = true;
-        }
+    /// Keeps in mind what became of a file; whether that is worth telling: trouble that goes on was told.
+    fn is_news(&mut self, name: &str, outcome: &Result<WriteOutcome, IngestError>) -> bool {
+        let Some(standing) = self.files.get_mut(name) else { return true };
+        standing.taken = outcome.is_ok();
+        let trouble = outcome.as_ref().err().map(|error| chain(error));
+        let told = std::mem::replace(&mut standing.trouble, trouble);
+        standing.taken || standing.trouble != told
     }
 }
 
 impl Ingest {
     /// Looks at a dataset's files every `every`, and takes those that have come until it is told to stop; `told` hears of
-    /// each. What cannot be read is said in the log and tried again. A bucket is listed less often: every half of the
+    /// each, once. What cannot be read is said in the log and tried again. A bucket is listed less often: every half of the
     /// dataset's latency.
     pub async fn follow_files(
         &self,
@@ -66,20 +81,24 @@ impl Ingest {
                     if matches!(shelf, Shelf::Bucket(_)) {
                         wait = self.spec(dataset).map_or(LIST_EVERY, |spec| list_every(spec.latency));
                     }
+                    let mut earlier = None;
                     for found in seen.ready(there) {
                         if stop.is_cancelled() {
                             return;
                         }
-                        let outcome = self.file(by, dataset, shelf, &found).await;
                         // What went wrong on our side is tried again at the next look.
-                        if outcome.is_ok() {
-                            seen.taken(&found.name);
+                        let outcome = match shelf.unfinished(&found) {
+                            Ok(None) => self.file(by, dataset, shelf, &found, &mut earlier).await,
+                            Ok(Some(what)) => Err(IngestError::Unfinished { what }),
+                            Err(error) => Err(error),
+                        };
+                        if seen.is_news(&found.name, &outcome) {
+                            told(&FileOutcome { path: found.name, outcome });
                         }
-                        told(&FileOutcome { path: found.name, outcome });
                     }
                 }
                 Err(error) => {
-                    let why = tenon_core::words::chain(&error);
+                    let why = chain(&error);
                     if why != trouble {
                         tracing::warn!(%dataset, "its files cannot be looked at: {why}; tried again in {wait:?}");
                     }
@@ -129,7 +148,16 @@ fn list_every(latency: Option<Span>) -> Duration {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use tenon_core::Digest;
+
     use super::*;
+
+    fn done() -> Result<WriteOutcome, IngestError> {
+        let refused = serde_json::json!({
+            "dataset": "d", "source": "s", "source_digest": Digest::of(""), "sentence": "no", "reasons": []
+        });
+        Ok(WriteOutcome::Refused(serde_json::from_value(refused).unwrap()))
+    }
 
     fn found(bytes: u64, is_whole: bool) -> Found {
         Found::for_tests("a.csv", Look { bytes, changed: None, etag: None, is_whole })
@@ -141,7 +169,7 @@ mod tests {
         let mut ready = |bytes: u64, taken: bool| {
             let ready = seen.ready(vec![found(bytes, false)]).len();
             if taken {
-                seen.taken("a.csv");
+                assert!(seen.is_news("a.csv", &done()));
             }
             ready
         };
@@ -158,9 +186,21 @@ mod tests {
     fn an_object_is_ready_at_once() {
         let mut seen = Seen::default();
         assert_eq!(seen.ready(vec![found(1, true)]).len(), 1);
-        seen.taken("a.csv");
+        assert!(seen.is_news("a.csv", &done()));
         assert_eq!(seen.ready(vec![found(1, true)]).len(), 0);
         assert_eq!(seen.ready(vec![found(2, true)]).len(), 1, "it is another one now");
+    }
+
+    #[test]
+    fn trouble_is_told_once_however_the_file_grows() {
+        let mut seen = Seen::default();
+        let mut is_news = |bytes: u64, what: &'static str| {
+            seen.ready(vec![found(bytes, false)]);
+            seen.is_news("a.csv", &Err(IngestError::Unfinished { what }))
+        };
+        assert_eq!([is_news(1, "a"), is_news(1, "a"), is_news(2, "a"), is_news(2, "b")], [true, false, false, true]);
+        assert!(seen.is_news("a.csv", &done()), "and that it is over");
+        assert_eq!(seen.ready(vec![found(2, false)]).len(), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use tenon_company::Catalog;
-use tenon_core::fact::{DatasetCommitted, DatasetRefused};
+use tenon_core::fact::{BranchCommitted, DatasetCommitted, DatasetRefused};
 use tenon_core::spec::{DatasetSpec, Resource};
 use tenon_core::{AsOf, BranchName, Clock, DatasetName, Digest, Principal, Timestamp};
 use tenon_ledger::{DocsExt, Ledger};
@@ -322,6 +322,34 @@ impl Lake {
     pub fn history(&self, table: &str) -> Result<Vec<TableCommit>, LakeError> {
         let commits: Vec<(String, TableCommit)> = self.inner.ledger.docs().list(COMMITS, &commits_of(table))?;
         Ok(commits.into_iter().map(|(_, commit)| commit).collect())
+    }
+
+    /// The fact that sealed the newest batch of each source of files or rows, by the source's name.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn sources(
+        &self,
+        dataset: &DatasetName,
+        branch: Option<&BranchName>,
+    ) -> Result<HashMap<String, u64>, LakeError> {
+        let on_branch = branch.map(|branch| crate::branch_table(branch.as_str(), dataset.as_str()));
+        let mut newest = HashMap::new();
+        for table in std::iter::once(dataset.to_string()).chain(on_branch) {
+            let batches = self.history(&table)?.into_iter().filter(|commit| commit.batch);
+            newest.extend(batches.filter_map(|commit| Some((commit.source?, commit.fact))));
+        }
+        Ok(newest)
+    }
+
+    /// The batch that a fact sealed, on a branch or not; none where the fact is about something else.
+    ///
+    /// # Errors
+    /// [`LakeError::Ledger`].
+    pub fn batch(&self, fact: u64) -> Result<Option<DatasetCommitted>, LakeError> {
+        let Some(stored) = self.inner.ledger.facts(fact..fact + 1)?.pop() else { return Ok(None) };
+        let on_branch = || stored.fact.payload::<BranchCommitted>().map(|sealed| sealed.commit);
+        Ok(stored.fact.payload::<DatasetCommitted>().or_else(|_| on_branch()).ok())
     }
 
     pub(crate) fn sealed_version(&self, table: &str) -> Result<Option<u64>, LakeError> {

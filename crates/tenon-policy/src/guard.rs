@@ -5,10 +5,11 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use tenon_company::Catalog;
 use tenon_core::fact::{AuthorizationRefused, RefusalsCounted};
-use tenon_core::spec::SpecSet;
-use tenon_core::{NewFact, PodName};
+use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet, closest};
+use tenon_core::{NewFact, PodName, Principal};
 use tenon_ledger::Ledger;
 
+use crate::action::Action;
 use crate::error::PolicyError;
 use crate::policies::Policies;
 use crate::refusals::Tally;
@@ -105,6 +106,26 @@ impl Guard {
         self.rulebook()?.judge(request)
     }
 
+    /// That a thing is not declared, in words, for whoever may look at the company. To others it is not told what there is:
+    /// they hear only whether they may.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the applied policies cannot be used.
+    pub fn missing(&self, principal: &Principal, resource: &ResourceRef) -> Result<Option<String>, PolicyError> {
+        let rulebook = self.rulebook()?;
+        let specs = rulebook.specs();
+        if Declared::of(specs, resource).is_some() {
+            return Ok(None);
+        }
+        let company = ResourceRef::new(ResourceKind::Company, "company");
+        if !rulebook.judge(&Request::new(principal.clone(), Action::CompanyRead, company))?.allowed {
+            return Ok(None);
+        }
+        let near = closest(&resource.name, names(specs, resource.kind).into_iter());
+        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Ok(Some(format!("there is no {} `{}`{near}", resource.kind, resource.name)))
+    }
+
     /// The policies that hold now.
     ///
     /// # Errors
@@ -125,6 +146,22 @@ impl Guard {
                 Ok(rulebook)
             }
         }
+    }
+}
+
+/// The names that are declared of a kind of thing.
+fn names(specs: &SpecSet, kind: ResourceKind) -> Vec<&str> {
+    fn of<K: AsRef<str>, V>(declared: &std::collections::BTreeMap<K, V>) -> Vec<&str> {
+        declared.keys().map(AsRef::as_ref).collect()
+    }
+    match kind {
+        ResourceKind::Pod => of(&specs.pods),
+        ResourceKind::Dataset => of(&specs.datasets),
+        ResourceKind::FeatureView => of(&specs.feature_views),
+        ResourceKind::Model => of(&specs.models),
+        ResourceKind::Deployment => of(&specs.deployments),
+        ResourceKind::Monitor => of(&specs.monitors),
+        ResourceKind::Company | ResourceKind::Budgets | ResourceKind::Policy => Vec::new(),
     }
 }
 

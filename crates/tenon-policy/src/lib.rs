@@ -26,7 +26,7 @@ pub use guard::Guard;
 pub use invitations::{CodeFault, Invitation, InvitationRecord, InvitationState, Redeemed};
 pub use policies::Policies;
 pub use reception::Reception;
-pub use request::{Context, Declared, Request, Target};
+pub use request::{Context, Declared, Request, Target, guard_of_table};
 pub use rulebook::{Authorization, Rulebook};
 pub use secret::Secret;
 pub use tokens::{TokenRecord, Tokens, TokensProjection};

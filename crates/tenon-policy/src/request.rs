@@ -148,6 +148,17 @@ impl Declared {
     }
 }
 
+/// What lets somebody do `action` to a table of the lake: a quarantine, and rows as they came, are guarded as their dataset;
+/// decisions and outcomes as their deployment.
+pub fn guard_of_table(specs: &SpecSet, table: &str, action: Action) -> (Action, ResourceRef) {
+    let deployment = ["decisions_", "outcomes_"].iter().find_map(|prefix| table.strip_prefix(prefix));
+    if let Some(name) = deployment.filter(|name| find(&specs.deployments, name).is_some()) {
+        return (Action::DecisionRead, ResourceRef::new(ResourceKind::Deployment, name));
+    }
+    let dataset = table.split("__").next().unwrap_or(table);
+    (action, ResourceRef::new(ResourceKind::Dataset, dataset))
+}
+
 fn find<'a, K: Ord + AsRef<str>, V>(of: &'a std::collections::BTreeMap<K, V>, name: &str) -> Option<&'a V> {
     of.iter().find(|(key, _)| key.as_ref() == name).map(|(_, value)| value)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use axum::extract::RawPathParams;
 use tenon_core::Principal;
-use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet, closest};
+use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet};
 use tenon_policy::{Action, Declared, Request, Target};
 
 use crate::caller::Caller;
@@ -74,23 +74,7 @@ fn inference(specs: &SpecSet, caller: &Principal, model: &ResourceRef) -> Reques
 
 /// Whoever may look at the company hears that there is no such thing; others only that they may not.
 pub(crate) fn must_exist(house: &House, caller: &Caller, resource: &ResourceRef) -> Result<(), Problem> {
-    let specs = house.catalog.specs();
-    if Declared::of(&specs, resource).is_some() {
-        return Ok(());
-    }
-    let looks = Request::new(caller.0.clone(), Action::CompanyRead, company());
-    if !house.guard.judge(&looks)?.allowed {
-        return Ok(());
-    }
-    let names: Vec<&str> = match resource.kind {
-        ResourceKind::Dataset => specs.datasets.keys().map(AsRef::as_ref).collect(),
-        ResourceKind::Model => specs.models.keys().map(AsRef::as_ref).collect(),
-        ResourceKind::Deployment => specs.deployments.keys().map(AsRef::as_ref).collect(),
-        ResourceKind::FeatureView => specs.feature_views.keys().map(AsRef::as_ref).collect(),
-        _ => Vec::new(),
-    };
-    let near = closest(&resource.name, names.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
-    Err(Problem::not_found(format!("there is no {} `{}`{}", resource.kind, resource.name, near.unwrap_or_default())))
+    house.guard.missing(&caller.0, resource)?.map_or(Ok(()), |sentence| Err(Problem::not_found(sentence)))
 }
 
 impl fmt::Display for Access {

@@ -10,10 +10,10 @@ use axum::extract::rejection::JsonRejection;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet};
 use tenon_core::{AsOf, BranchName};
-use tenon_policy::{Action, Declared};
+use tenon_policy::{Action, guard_of_table};
 
+use crate::access::must_exist;
 use crate::caller::Caller;
 use crate::house::{House, aside};
 use crate::problem::Problem;
@@ -67,11 +67,10 @@ pub(crate) async fn query(
         as_of.map_err(|error: tenon_core::reference::ReferenceError| Problem::unprocessable(error.to_string()))?;
     house.allow(&caller, Action::CompanyRead, crate::access::company()).await?;
     for table in house.lake.tables_of(&asked.sql).await? {
-        let specs = house.catalog.specs();
-        let (action, of) = guarded_by(&specs, &table);
-        // Of a table that is not there the lake says so, and what is there instead.
-        if Declared::of(&specs, &of).is_none() && house.lake.state(&of.name)?.is_none() {
-            continue;
+        let (action, of) = guard_of_table(&house.catalog.specs(), &table, Action::DatasetQuery);
+        // What a dataset left whose declaration is gone is there.
+        if house.lake.state(&of.name)?.is_none() {
+            must_exist(&house, &caller, &of)?;
         }
         house.allow(&caller, action, of).await?;
     }
@@ -80,16 +79,6 @@ pub(crate) async fn query(
         None => house.lake.query(&asked.sql, as_of.unwrap_or_default()).await?,
     };
     aside(move || answered(&rows, asked.limit.min(MOST_ROWS))).await.map(Json)
-}
-
-/// What lets somebody query a table: a quarantine is guarded as its dataset, decisions and outcomes as their deployment.
-fn guarded_by(specs: &SpecSet, table: &str) -> (Action, ResourceRef) {
-    let deployment = ["decisions_", "outcomes_"].iter().find_map(|prefix| table.strip_prefix(prefix));
-    if let Some(name) = deployment.filter(|name| specs.deployments.keys().any(|known| known.as_str() == *name)) {
-        return (Action::DecisionRead, ResourceRef::new(ResourceKind::Deployment, name));
-    }
-    let dataset = table.split("__").next().unwrap_or(table);
-    (Action::DatasetQuery, ResourceRef::new(ResourceKind::Dataset, dataset))
 }
 
 fn answered(batches: &[RecordBatch], limit: usize) -> Result<Answered, Problem> {

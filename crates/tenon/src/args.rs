@@ -250,6 +250,27 @@ pub enum Command {
     Features(FeaturesCommand),
 }
 
+impl Command {
+    /// Whether it changes nothing, so that the program which holds the folder may answer it for another.
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Self::Query { .. } | Self::Profile { .. } | Self::Diff(_) | Self::Export { .. } => true,
+            Self::Get(_) | Self::Describe(_) | Self::Features(FeaturesCommand::Search { .. }) => true,
+            Self::History { .. } | Self::Why { .. } | Self::Decisions { .. } => true,
+            Self::Contract(what) => !matches!(what, ContractCommand::Import { .. }),
+            Self::Quarantine(what) => {
+                matches!(what, QuarantineCommand::List { .. } | QuarantineCommand::Show { .. })
+            }
+            Self::Tag(what) => matches!(what, TagCommand::List),
+            Self::Branch(what) => matches!(what, BranchCommand::List | BranchCommand::Diff { .. }),
+            Self::Hold(what) => matches!(what, HoldCommand::List),
+            Self::Token(what) => matches!(what, TokenCommand::List),
+            Self::Vacuum(how) => how.dry_run,
+            _ => false,
+        }
+    }
+}
+
 /// Features.
 #[derive(Debug, Subcommand)]
 pub enum FeaturesCommand {

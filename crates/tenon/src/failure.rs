@@ -15,6 +15,8 @@ pub enum Failure {
     Files(Report),
     /// Something went wrong. Exit code 3.
     Other(Report),
+    /// What another program, which was asked, says that people read, and its exit code.
+    Told { message: String, code: u8 },
 }
 
 impl Failure {
@@ -28,10 +30,16 @@ impl Failure {
 
     /// The exit code of this failure.
     pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    /// The same as a number.
+    pub fn code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Files(_) => ExitCode::from(1),
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Other(_) => ExitCode::from(3),
+            Self::Refused(_) | Self::Files(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Other(_) => 3,
+            Self::Told { code, .. } => *code,
         }
     }
 
@@ -41,6 +49,7 @@ impl Failure {
             Self::Refused(sentence) => format!("refused: {sentence}"),
             Self::Usage(sentence) => format!("error: {sentence}"),
             Self::Files(report) => format!("{report:?}"),
+            Self::Told { message, .. } => message.clone(),
             Self::Other(report) => {
                 let mut chain = report.chain().map(ToString::to_string);
                 let first = chain.next().unwrap_or_default();

@@ -3,13 +3,14 @@
 use std::io::{IsTerminal, Write, stderr, stdout};
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 pub use tenon_core::words::count;
 
 use crate::args::Output;
 use crate::failure::Failure;
 
 /// One answer, in both forms.
+#[derive(Serialize, Deserialize)]
 pub struct Answer {
     json: serde_json::Value,
     text: String,
@@ -19,7 +20,7 @@ pub struct Answer {
 }
 
 /// What an answer means for the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// Done.
     Done,
@@ -82,13 +83,29 @@ impl Answer {
     }
 }
 
+/// The width of tables that no terminal shows.
+const FREE_WIDTH: u16 = 160;
+
+tokio::task_local! {
+    /// The width of the terminal for which an answer is made, where that is not this program's.
+    static SHOWN_TO: Option<u16>;
+}
+
+/// The width of this program's terminal; none where its answers go elsewhere.
+pub fn width() -> Option<u16> {
+    Table::new().width().filter(|_| stdout().is_terminal())
+}
+
+/// Makes an answer for a terminal of another width, or for none.
+pub async fn shown_to<T>(width: Option<u16>, answer: impl Future<Output = T>) -> T {
+    SHOWN_TO.scope(width, answer).await
+}
+
 /// A table with these headers and rows.
 pub fn table<R: IntoIterator<Item = String>>(header: &[&str], rows: impl IntoIterator<Item = R>) -> String {
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    if !stdout().is_terminal() {
-        table.set_width(160);
-    }
+    table.set_width(SHOWN_TO.try_with(|width| *width).unwrap_or_else(|_| width()).unwrap_or(FREE_WIDTH));
     table.set_header(header.iter().copied());
     for row in rows {
         table.add_row(row.into_iter());

@@ -10,14 +10,14 @@ use tenon_compute::Budgets;
 use tenon_core::clock::{Clock, ContinuingClock, SystemClock};
 use tenon_core::fact::CompanyCreated;
 use tenon_core::id::{IdSource, RandomIds};
-use tenon_core::spec::{CompanySpec, Identity, parse};
+use tenon_core::spec::{CompanySpec, Identity, ResourceKind, ResourceRef, parse};
 use tenon_core::{NewFact, Principal, Timestamp};
 use tenon_features::{FeatureStore, FeatureStoreOptions};
 use tenon_ingest::{Feed, Ingest};
 use tenon_lake::{Lake, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions, Projection, Subscriber, Subscribers};
 use tenon_models::{Models, ModelsOptions, RetrainOnDrift};
-use tenon_policy::{Action, Guard, Request, Target, Tokens};
+use tenon_policy::{Action, Guard, Request, Target, Tokens, guard_of_table};
 use tenon_serve::{RolloutOnApproval, Serving, ServingOptions};
 use tenon_server::Doors;
 use tenon_watch::{Watch, WatchOptions};
@@ -144,9 +144,12 @@ impl Company {
     /// # Errors
     /// When nobody is named, or the token is not good.
     pub fn identify(&self, token: Option<&str>) -> Result<Principal, Failure> {
-        let identified = self.tokens.identify(&self.spec.identity, token, true);
-        identified.map_err(|error| Failure::Refused(error.to_string()))
+        identified(&self.tokens, &self.spec.identity, token)
     }
+}
+
+fn identified(tokens: &Tokens, identity: &Identity, token: Option<&str>) -> Result<Principal, Failure> {
+    tokens.identify(identity, token, true).map_err(|error| Failure::Refused(error.to_string()))
 }
 
 /// What `company.toml` of a folder says.
@@ -264,21 +267,56 @@ impl Platform {
         }
     }
 
+    /// As [`Company::identify`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn identify(&self, token: Option<&str>) -> Result<Principal, Failure> {
+        identified(&self.tokens, &self.identity, token)
+    }
+
     /// Asks the policies; a refusal is on the record when this returns.
     ///
     /// # Errors
-    /// [`Failure::Refused`] with the reason in plain words.
+    /// [`Failure::Refused`] with the reason in plain words; [`Failure::Usage`] where there is no such thing, and the
+    /// principal may know that.
     pub async fn allow(&self, principal: &Principal, action: Action, target: impl Into<Target>) -> Result<(), Failure> {
         self.allow_request(&Request::new(principal.clone(), action, target)).await
+    }
+
+    /// The same for a table of the lake, which is guarded as what it belongs to.
+    ///
+    /// # Errors
+    /// As [`Platform::allow`].
+    pub async fn allow_table(&self, principal: &Principal, action: Action, table: &str) -> Result<(), Failure> {
+        let (action, of) = guard_of_table(&self.catalog.specs(), table, action);
+        self.allow(principal, action, of).await
     }
 
     /// The same for a request with context.
     ///
     /// # Errors
-    /// [`Failure::Refused`] with the reason in plain words.
+    /// As [`Platform::allow`].
     pub async fn allow_request(&self, request: &Request) -> Result<(), Failure> {
+        if let Target::Resource(resource) = &request.target {
+            self.must_exist(&request.principal, resource)?;
+        }
         let answer = self.guard.check(request).await.during("asking the policies")?;
         if answer.allowed { Ok(()) } else { Err(Failure::Refused(answer.sentence)) }
+    }
+
+    /// Whoever may look at the company hears that there is no such thing; others only that they may not.
+    fn must_exist(&self, principal: &Principal, resource: &ResourceRef) -> Result<(), Failure> {
+        // What a dataset left whose declaration is gone is there.
+        let state = match resource.kind {
+            ResourceKind::Dataset => self.lake.state(&resource.name).during("reading the lake")?,
+            _ => None,
+        };
+        let missing = match state {
+            Some(_) => None,
+            None => self.guard.missing(principal, resource).during("asking the policies")?,
+        };
+        missing.map_or(Ok(()), |sentence| Err(Failure::Usage(sentence)))
     }
 }
 

@@ -3,12 +3,14 @@
 mod broken;
 mod convert;
 mod keys;
+mod legible;
 mod quarantine;
 mod rules;
 
 pub(crate) use broken::Tally;
 pub(crate) use convert::{arrow_type, convert, in_words};
 pub(crate) use keys::KeySet;
+pub(crate) use legible::{legible, texts};
 pub(crate) use quarantine::Quarantined;
 pub use quarantine::{SetAside, quarantine_schema};
 pub use rules::contract_schema;

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray, new_null_array,
 };
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::util::display::ArrayFormatter;
 use tenon_core::Timestamp;
 use tenon_core::spec::Severity;
 
 use super::broken::{Broken, ShownValue};
+use super::legible::{SHOWN, legible, text};
 use crate::delta::log::utc;
 
 /// Longer values are cut where a reason shows them; the row itself keeps all.
@@ -128,7 +129,7 @@ pub(crate) fn quarantine_rows(
                 }
                 names.push_str(&rule.rule);
                 reasons.push(match &value {
-                    Some((value, shown)) => value.reason(shown, *row),
+                    Some((value, shown)) => value.reason(shown, *row)?,
                     None => rule.rule.clone(),
                 });
             }
@@ -146,24 +147,23 @@ pub(crate) fn quarantine_rows(
 }
 
 fn shown(value: &ShownValue) -> Result<ArrayFormatter<'_>, ArrowError> {
-    const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_null("null");
-    ArrayFormatter::try_new(value.values.as_ref(), &OPTIONS)
+    ArrayFormatter::try_new(value.values.as_ref(), &SHOWN)
 }
 
 impl ShownValue {
-    fn reason(&self, shown: &ArrayFormatter<'_>, row: usize) -> String {
-        let text = shown.value(row).to_string();
+    fn reason(&self, shown: &ArrayFormatter<'_>, row: usize) -> Result<String, ArrowError> {
+        let text = text(&self.values, shown, row)?;
         let cut: String = text.chars().take(LONGEST_SHOWN).collect();
         let dots = if cut.len() < text.len() { "…" } else { "" };
         let is_text = matches!(self.values.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
         let quote = if is_text { "\"" } else { "" };
-        format!("{}: {quote}{cut}{dots}{quote} {}", self.column, self.verdict)
+        Ok(format!("{}: {quote}{cut}{dots}{quote} {}", self.column, self.verdict))
     }
 }
 
 /// Each row as a JSON object with all its columns, nulls included.
 fn json_rows(rows: &RecordBatch) -> Result<StringArray, ArrowError> {
-    let columns: Vec<ArrayRef> = rows.columns().iter().map(printable).collect::<Result<_, _>>()?;
+    let columns: Vec<ArrayRef> = rows.columns().iter().map(legible).collect::<Result<_, _>>()?;
     let fields = rows.schema_ref().fields().iter().zip(&columns);
     let fields: Vec<Field> =
         fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true)).collect();
@@ -177,14 +177,4 @@ fn json_rows(rows: &RecordBatch) -> Result<StringArray, ArrowError> {
         lines.append_value(String::from_utf8_lossy(line));
     }
     Ok(lines.finish())
-}
-
-/// JSON has no word for NaN and the infinities: such columns are written as text.
-fn printable(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let odd = match column.data_type() {
-        DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().any(|value| !value.is_finite()),
-        DataType::Float32 => column.as_primitive::<Float32Type>().iter().flatten().any(|value| !value.is_finite()),
-        _ => false,
-    };
-    if odd { cast(column, &DataType::Utf8) } else { Ok(Arc::clone(column)) }
 }

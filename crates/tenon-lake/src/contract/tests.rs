@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Date32Array, DictionaryArray, Float64Array, Int32Array, Int64Array, ListArray,
-    RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampNanosecondArray, UInt64Array,
+    RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::util::display::array_value_to_string;
@@ -100,6 +101,34 @@ fn values_become_the_contracts_type_or_say_why_not() {
             "type = \"timestamp\"",
             Arc::new(TimestampNanosecondArray::from(vec![1_000_000_000, 1])),
             "1970-01-01T00:00:01Z || x: 1970-01-01T00:00:00.000000001 is not a timestamp",
+        ),
+        // Finer than a microsecond, in text as in numbers, and beyond the years that readers show.
+        (
+            "type = \"timestamp\"",
+            texts(&["2013-01-01T05:00:00.123456000Z", "2013-01-01T05:00:00.1234567Z"]),
+            "2013-01-01T05:00:00.123456Z || x: \"2013-01-01T05:00:00.1234567Z\" is not a timestamp",
+        ),
+        (
+            "type = \"timestamp\"",
+            Arc::new(TimestampMicrosecondArray::from(vec![253_402_300_799_999_999, 253_402_300_800_000_000, i64::MIN])),
+            "9999-12-31T23:59:59.999999Z || x: +10000-01-01T00:00:00 is not a timestamp | \
+             x: -9223372036854775808 is not a timestamp",
+        ),
+        (
+            "type = \"timestamp\"",
+            Arc::new(TimestampMillisecondArray::from(vec![1, 1 << 62])),
+            "1970-01-01T00:00:00.001Z || x: 4611686018427387904 is not a timestamp",
+        ),
+        (
+            "type = \"string\"",
+            Arc::new(TimestampMillisecondArray::from(vec![1, 1 << 62])),
+            "1970-01-01T00:00:00.001 4611686018427387904 || ",
+        ),
+        ("type = \"date\"", Arc::new(Date32Array::from(vec![2_932_897])), " || x: +10000-01-01 is not a date"),
+        (
+            "type = \"date\"",
+            texts(&["2013-01-02", "2013-01-02 00:00:00", "2013-01-02 05:00:00"]),
+            "2013-01-02 2013-01-02 || x: \"2013-01-02 05:00:00\" is not a date",
         ),
         (
             "type = \"timestamp\"",
@@ -255,6 +284,17 @@ fn a_row_is_judged_by_all_rules_and_keeps_all_its_columns() {
     );
     assert_eq!(column("_row_number").as_primitive::<Int64Type>().values(), &[101, 102, 104, 105]);
     assert_eq!(column("_rules_broken").as_primitive::<Int32Type>().values(), &[1, 1, 1, 2]);
+}
+
+#[test]
+fn a_moment_that_has_no_text_is_set_aside_as_its_number() {
+    let rules = rules("[contract.columns.x]\ntype = \"timestamp\"").unwrap();
+    let moments: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![1 << 62, i64::MIN, 0]));
+    let checked = run(&rules, &RecordBatch::try_from_iter_with_nullable([("x", moments, true)]).unwrap());
+    let set_aside =
+        checked.quarantined.unwrap().into_batch(0, "s", "d", tenon_core::Timestamp::from_micros(0)).unwrap();
+    let rows: Vec<_> = set_aside.column_by_name("_row").unwrap().as_string::<i32>().iter().flatten().collect();
+    assert_eq!(rows, ["{\"x\":\"4611686018427387904\"}", "{\"x\":\"-9223372036854775808\"}"]);
 }
 
 #[test]

@@ -9,15 +9,14 @@ mod batch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tenon_core::spec::ColumnType;
 
 use crate::RAW;
-use crate::contract::convert;
+use crate::contract::{convert, legible, texts};
 use crate::delta::log::{is_held, stored_field, stored_type};
 
 pub(crate) use batch::{RawPiece, RawRows, file_schema, raw_rows};
@@ -119,7 +118,7 @@ fn kept(field: &Arc<Field>, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     if let DataType::Timestamp(..) = column.data_type() {
         return match convert(column, ColumnType::Timestamp) {
             Ok((moments, None)) => Ok(moments),
-            // Finer than a microsecond.
+            // Finer than a microsecond, or beyond the calendar.
             _ => as_text(column),
         };
     }
@@ -131,13 +130,8 @@ fn kept(field: &Arc<Field>, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 }
 
 fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    if can_cast_types(column.data_type(), &DataType::Utf8) {
-        return cast(column, &DataType::Utf8);
-    }
-    let options = FormatOptions::new();
-    let shown = ArrayFormatter::try_new(column.as_ref(), &options)?;
-    let text = |row| column.is_valid(row).then(|| shown.value(row).to_string());
-    Ok(Arc::new((0..column.len()).map(text).collect::<StringArray>()))
+    let column = legible(column)?;
+    if can_cast_types(column.data_type(), &DataType::Utf8) { cast(&column, &DataType::Utf8) } else { texts(&column) }
 }
 
 /// Rows of the table as their source had them.
@@ -161,7 +155,7 @@ pub(crate) fn as_they_came(rows: &RecordBatch) -> Result<RecordBatch, ArrowError
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use arrow::array::{AsArray, Decimal128Array, Int64Array, TimestampNanosecondArray, UInt64Array};
+    use arrow::array::{AsArray, Decimal128Array, Int64Array, StringArray, TimestampNanosecondArray, UInt64Array};
     use tenon_core::{Digest, Timestamp};
 
     use super::*;

@@ -37,7 +37,7 @@ async fn suggested(context: &Context, name: Option<String>, file: Option<PathBuf
             (profile, declared.source, declared.description, declared.event_time)
         }
         (None, Some(file)) => {
-            let rows = tenon_ingest::rows_of_file(file).during("reading the file")?;
+            let rows = tenon_ingest::rows_of_file(&context.path(file)).during("reading the file")?;
             let name = file.display().to_string();
             let profile = platform.lake.profile_rows(&name, rows).await.during("measuring")?;
             let source = Source { files: Some(pattern(file)), ..Source::default() };

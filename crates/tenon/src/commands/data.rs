@@ -1,11 +1,13 @@
 //! `ingest`, `query`.
 
+use std::collections::BTreeSet;
+
 use arrow::json::ArrayWriter;
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::{Value, json};
 use tenon_core::fact::{Reason, RowChanges};
-use tenon_core::spec::{ResourceKind, ResourceRef};
+use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet};
 use tenon_core::words::chain;
 use tenon_core::{AsOf, BranchName, DatasetName};
 use tenon_ingest::{FileOutcome, IngestError, Taken};
@@ -70,7 +72,8 @@ pub async fn ingest(context: &Context, dataset: Option<&str>, branch: Option<&Br
     Ok(Answer::new(&json, text)?.refused_if(refused).failed_if(failed))
 }
 
-/// The dataset that is meant, or all that read files or topics.
+/// The dataset that is meant, or all that read files or topics: those before others whose columns point to them, since rows
+/// that point to nothing are set aside.
 pub fn sources(platform: &Platform, dataset: Option<&str>) -> Result<Vec<DatasetName>, Failure> {
     let bad = |error: tenon_core::name::NameError| Failure::Usage(error.to_string());
     if let Some(name) = dataset {
@@ -78,8 +81,30 @@ pub fn sources(platform: &Platform, dataset: Option<&str>) -> Result<Vec<Dataset
     }
     let specs = platform.catalog.specs();
     let reads = |source: &tenon_core::spec::Source| source.files.is_some() || source.kafka.is_some();
-    let datasets = specs.datasets.iter().filter(|(_, dataset)| reads(&dataset.spec.source));
-    Ok(datasets.map(|(name, _)| name.clone()).collect())
+    let mut names = pointed_to_first(&specs);
+    names.retain(|name| specs.datasets.get(name).is_some_and(|dataset| reads(&dataset.spec.source)));
+    Ok(names)
+}
+
+/// All datasets, each behind those to which its columns point; in the order of their names otherwise.
+fn pointed_to_first(specs: &SpecSet) -> Vec<DatasetName> {
+    fn place(specs: &SpecSet, name: &str, seen: &mut BTreeSet<String>, placed: &mut Vec<DatasetName>) {
+        let Some((name, dataset)) = specs.datasets.iter().find(|(known, _)| known.as_str() == name) else { return };
+        // Also where they point to each other in a circle, each comes once.
+        if !seen.insert(name.to_string()) {
+            return;
+        }
+        let references = dataset.spec.contract.columns.values().filter_map(|column| column.references.as_deref());
+        for (pointed_to, _) in references.filter_map(|reference| reference.split_once('.')) {
+            place(specs, pointed_to, seen, placed);
+        }
+        placed.push(name.clone());
+    }
+    let (mut seen, mut placed) = (BTreeSet::new(), Vec::new());
+    for name in specs.datasets.keys() {
+        place(specs, name.as_str(), &mut seen, &mut placed);
+    }
+    placed
 }
 
 /// The topics that a dataset reads, in words; none where it reads none.
@@ -195,9 +220,8 @@ pub async fn query(
     limit: usize,
 ) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
-    for name in platform.lake.tables_of(sql).await.during("reading the query")? {
-        let dataset = name.split("__").next().unwrap_or(&name).to_owned();
-        platform.allow(&by, Action::DatasetQuery, ResourceRef::new(ResourceKind::Dataset, dataset)).await?;
+    for table in platform.lake.tables_of(sql).await.during("reading the query")? {
+        platform.allow_table(&by, Action::DatasetQuery, &table).await?;
     }
     let rows = match branch {
         Some(branch) => platform.lake.query_on(branch, sql, as_of).await,

@@ -5,15 +5,16 @@ use std::time::Duration;
 use serde_json::json;
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::{DatasetName, Principal};
-use tenon_ingest::FileOutcome;
+use tenon_ingest::{FileOutcome, IngestError};
+use tenon_lake::WriteOutcome;
 use tenon_policy::Action;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
-use super::data::{outcome, sources, topics_of};
+use super::data::{sources, topics_of};
 use super::serve::ended;
+use super::{Context, beside};
 use crate::failure::{Failure, While};
 use crate::output::{Answer, say};
 use crate::platform::Platform;
@@ -36,10 +37,12 @@ pub async fn ingest(context: &Context, dataset: Option<&str>) -> Result<Answer, 
         }
     }
     let stop = CancellationToken::new();
+    let beside = beside::open(&platform, &context.background);
     let following = follow(&platform, &context.background, &by, names, &stop);
     say("following; Ctrl-C ends it");
     ended().await;
     stop.cancel();
+    beside.close().await?;
     following.join_all().await;
     platform.features.flush().await.during("writing the online store")?;
     Answer::new(&json!({ "ended": true }), "ended")
@@ -60,13 +63,21 @@ fn follow(
             if topics_of(&platform, &name).is_some() {
                 platform.ingest.follow_topics(&by, &name, &platform.root, &stop).await;
             } else {
-                let told = |file: &FileOutcome| say(format!("{name}: {}: {}", file.path, outcome(&file.outcome).0.1));
+                let told = |file: &FileOutcome| say(format!("{name}: {}: {}", file.path, became(&file.outcome)));
                 platform.ingest.follow_files(&by, &name, &platform.root, LOOK_EVERY, &stop, told).await;
             }
         };
         following.spawn_on(task, background);
     }
     following
+}
+
+/// What became of a file, in words.
+fn became(outcome: &Result<WriteOutcome, IngestError>) -> String {
+    match outcome {
+        Err(waits @ IngestError::Unfinished { .. }) => format!("waits: {waits}"),
+        outcome => super::data::outcome(outcome).0.1,
+    }
 }
 
 /// Runs the sources of a company beside its doors: topics, and folders that are declared as watched.

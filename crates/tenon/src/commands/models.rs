@@ -113,13 +113,12 @@ pub async fn export(context: &Context, reference: &str, to: &Path, as_of: AsOf) 
     if let Ok(version) = reference.parse::<ModelVersionRef>() {
         platform.allow(&by, Action::ModelRead, model_target(version.model.as_str())).await?;
         let bytes = platform.models.artifact(&version).during("reading the artifact")?;
-        std::fs::write(to, &bytes).during("writing the file")?;
+        std::fs::write(context.path(to), &bytes).during("writing the file")?;
         let said = format!("{version} is in {}: {} bytes of ONNX", to.display(), count(bytes.len() as u64));
         return Answer::new(&json!({ "version": version, "to": to, "bytes": bytes.len() }), said);
     }
-    let dataset = reference.split("__").next().unwrap_or(reference);
-    platform.allow(&by, Action::DatasetRead, ResourceRef::new(ResourceKind::Dataset, dataset)).await?;
-    let rows = platform.lake.export(reference, as_of, to).await.during("exporting")?;
+    platform.allow_table(&by, Action::DatasetRead, reference).await?;
+    let rows = platform.lake.export(reference, as_of, &context.path(to)).await.during("exporting")?;
     let said = format!("{reference} is in {}: {} rows of Parquet", to.display(), count(rows));
     Answer::new(&json!({ "dataset": reference, "to": to, "rows": rows }), said)
 }

@@ -36,7 +36,7 @@ pub async fn export(context: &Context, dataset: &DatasetName, to: Option<&Path>)
     };
     let (document, text) = written(&owner, dataset, &declared.spec).during("writing the contract")?;
     let Some(to) = to else { return Answer::new(&document, text) };
-    std::fs::write(to, text).during(&format!("writing {}", to.display()))?;
+    std::fs::write(context.path(to), text).during(&format!("writing {}", to.display()))?;
     Answer::new(&document, format!("the contract of {dataset} is in {}", to.display()))
 }
 

@@ -1,7 +1,6 @@
 //! `profile`.
 
 use tenon_core::AsOf;
-use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_lake::{ColumnProfile, Profile};
 use tenon_policy::Action;
 
@@ -15,8 +14,7 @@ const LONGEST_SHOWN: usize = 24;
 /// Says what a table holds.
 pub async fn profile(context: &Context, name: &str, as_of: AsOf) -> Result<Answer, Failure> {
     let (platform, by) = context.platform().await?;
-    let dataset = name.split("__").next().unwrap_or(name);
-    platform.allow(&by, Action::DatasetQuery, ResourceRef::new(ResourceKind::Dataset, dataset)).await?;
+    platform.allow_table(&by, Action::DatasetQuery, name).await?;
     let profile = platform.lake.profile(name, as_of).await.during("measuring")?;
     let text = drawn(&profile);
     Answer::new(&profile, text)

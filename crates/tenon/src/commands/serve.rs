@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
 use super::follow::run_sources;
+use super::{Context, beside};
 use crate::args::{Output, Serve};
 use crate::failure::{Failure, While};
 use crate::output::{Answer, say};
@@ -42,8 +42,10 @@ pub async fn serve(context: &Context, how: &Serve) -> Result<Answer, Failure> {
     };
     let stop = CancellationToken::new();
     let doors = tokio::spawn(tenon_server::serve(platform.doors(), listener, stop.clone().cancelled_owned()));
+    let beside = beside::open(&platform, &context.background);
     announce(&ready)?;
     serve_until(&platform, &context.background, ended()).await?;
+    beside.close().await?;
     stop.cancel();
     doors.await.during("serving")?.during("serving")?;
     platform.guard.settle(true).await.during("writing down what was refused")?;

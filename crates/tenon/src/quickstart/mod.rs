@@ -69,9 +69,11 @@ pub async fn run(dir: Option<&Path>, how: &Quickstart, output: Output, backgroun
         door.close().await?;
         return Ok(answer);
     }
+    let beside = commands::open_beside(&stage.platform, background);
     answer.print(output)?;
     say(format!("\nserving at http://{} — open it in a browser; Ctrl-C ends it", door.address));
     commands::serve_until(&stage.platform, background, tokio::signal::ctrl_c()).await?;
+    beside.close().await?;
     door.close().await?;
     Answer::new(&serde_json::json!({ "ended": true }), "")
 }
