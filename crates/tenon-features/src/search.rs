@@ -35,7 +35,7 @@ pub struct FoundFeature {
     pub q: Option<f64>,
     /// Which of the most frequent values.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub k: Option<u32>,
+    pub k: Option<i64>,
     /// The columns that name its entity.
     pub entity: Vec<String>,
     /// The pod that owns it.

@@ -49,7 +49,7 @@ pub struct FeatureSpec {
     pub q: Option<f64>,
     /// Of `top_k`: which of the most frequent values, from 1 on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub k: Option<u32>,
+    pub k: Option<i64>,
     /// What it means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -160,7 +160,9 @@ fn faults(feature: &FeatureSpec) -> Vec<Told> {
         (None, Aggregate::TopK) => {
             fault("aggregate", "`top_k` needs `k`: which of the most frequent values", "k = 1 is the most frequent one")
         }
-        (Some(0), Aggregate::TopK) => fault("k", "`k` is 0, and counts from 1", "k = 1 is the most frequent value"),
+        (Some(k), Aggregate::TopK) if k < 1 => {
+            fault("k", &format!("`k` is {k}, and counts from 1"), "k = 1 is the most frequent value");
+        }
         (Some(_), other) if other != Aggregate::TopK => fault("k", "only `top_k` takes `k`", "leave it out"),
         _ => {}
     }

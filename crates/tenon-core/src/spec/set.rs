@@ -564,7 +564,7 @@ mod tests {
         let mut told = faults(&[company(), vec![view(&features.join("\n"))]].concat());
         for wrong in [
             "aggregate = \"median\"",
-            "aggregate = \"top_k\", k = -1",
+            "aggregate = \"top_k\", column = \"x\", k = -1",
             "aggregate = \"count\", window = \"-6h\"",
             "aggregate = \"count\", window = \"session\"",
             "aggregate = \"count\", window = { sesion = \"1h\" }",
@@ -587,7 +587,11 @@ mod tests {
         [features.k.window] the window is longer than the view's time to live, 12h (raise `ttl`: rows older than it no longer count)
         [features.l.column] `complete` tells of the window, and takes no column (leave `column` out)
         [features.m.aggregate] this aggregate needs a `column` to compute from ()
-        [] unknown variant `median`, expected one of `last` (?)
+        [] unknown variant `median` (did you mean `mean`?)
+        [features.x.k] `k` is -1, and counts from 1 (k = 1 is the most frequent value)
+        [] `-6h` is not a length of time: write a whole number and a unit, one of ms, s, m, h, d, w, y, such as `24h` ()
+        [] a session window needs its gap: write { session = "30m" } ()
+        [] unknown field `sesion` (did you mean `session`?)
         "#);
     }
 

@@ -80,7 +80,7 @@ impl Kernel {
                 window,
                 tally,
                 q: feature.q.unwrap_or_default(),
-                k: feature.k.unwrap_or_default() as usize,
+                k: feature.k.and_then(|k| usize::try_from(k).ok()).unwrap_or_default(),
             });
         }
         kernel

@@ -51,7 +51,9 @@ fn windows() -> [Window; 6] {
 fn view(known_at: bool) -> View {
     let mut features = Vec::new();
     for aggregate in AGGREGATES {
-        for window in windows() {
+        // A rate is of a window with a length.
+        let fits = |window: &Window| aggregate != Aggregate::Rate || window.span().is_some();
+        for window in windows().into_iter().filter(fits) {
             let name = format!("{aggregate:?} over {window}");
             let (q, k) = match aggregate {
                 Aggregate::Quantile => (Some(0.7), None),

@@ -36,7 +36,7 @@ pub struct Feature {
     /// Which quantile, from 0 to 1; only [`Aggregate::Quantile`] has one.
     pub q: Option<f64>,
     /// Which of the most frequent values, from 1 on; only [`Aggregate::TopK`] has one.
-    pub k: Option<u32>,
+    pub k: Option<i64>,
 }
 
 impl Feature {
