@@ -35,7 +35,7 @@ def test_twenty_thousand_flights_at_once_are_what_feasts_door_says_of_each(made,
     assert read.num_rows == table.num_rows
     frame = pl.from_arrow(read)
     assert frame["last_arr_delay"].dtype == pl.Float32 and frame["last_arr_delay__event_at"].dtype == pl.Datetime("us", "UTC")
-    assert set(frame["last_arr_delay__status"].cast(pl.String).unique()) <= {"PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"}
+    assert set(frame["last_arr_delay__status"].cast(pl.String).unique()) <= {"PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"}  # what looks for the newest row alone
     assert (frame["last_arr_delay"].is_not_null() == (frame["last_arr_delay__status"].cast(pl.String) == "PRESENT")).all()
     some = table.slice(0, 500)
     body = {"feature_service": "late_arrival", "entities": {key: some[key].to_pylist() for key in KEYS}}
@@ -45,7 +45,9 @@ def test_twenty_thousand_flights_at_once_are_what_feasts_door_says_of_each(made,
         if name != "hours_since_landing":
             values = pl.Series(result["values"], dtype=pl.Float32, strict=False)
             assert frame[name][:500].to_list() == values.to_list(), name
-        assert frame[f"{name}__status"].cast(pl.String)[:500].to_list() == result["statuses"], name
+        # Feast has no word for a window that begins before the data does.
+        ours = frame[f"{name}__status"].cast(pl.String)[:500].replace("INCOMPLETE_WINDOW", "PRESENT")
+        assert ours.to_list() == result["statuses"], name
         present += result["statuses"].count("PRESENT")
     assert present > 2000
     assert requests.post(url, data=asked(table)[:-200_000], headers=ARROW, timeout=60).status_code == 400

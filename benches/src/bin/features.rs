@@ -60,8 +60,7 @@ fn join(report: &mut Report) -> Result<(), Fault> {
 fn view(hours: i64) -> View {
     let aggregates = [Aggregate::Last, Aggregate::Mean, Aggregate::Count, Aggregate::Age];
     let feature = |(at, aggregate)| {
-        let window = Span::hours(hours / (at as i64 % 2 * 2 + 1));
-        Feature { name: format!("f{at}"), aggregate, column: Some(0), window }
+        Feature::new(&format!("f{at}"), aggregate, Some(0), Span::hours(hours / (at as i64 % 2 * 2 + 1)))
     };
     View {
         entity: vec!["id".to_owned()],

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use tenon_core::spec::{Gate, SpecFault, SpecSet, closest};
+use tenon_core::spec::{Aggregate, Gate, SpecFault, SpecSet, closest};
 use tenon_core::{FeatureViewName, ModelName};
 use tenon_lake::contract_schema;
 use tenon_query::point_in_time::{KeyType, Session, schema_of};
@@ -91,7 +91,8 @@ async fn view_faults(
     }
     for (name, feature) in &spec.features {
         if let Some(column) = &feature.column {
-            needs.column(&["features", name, "column"], &format!("a column for `{name}`"), column, Wanted::Number);
+            let wanted = if feature.aggregate == Aggregate::Distinct { Wanted::Comparable } else { Wanted::Number };
+            needs.column(&["features", name, "column"], &format!("a column for `{name}`"), column, wanted);
         }
     }
     Ok(faults)
@@ -183,6 +184,8 @@ enum Wanted {
     Key,
     Moment,
     Number,
+    /// Numbers, or what can be told apart.
+    Comparable,
 }
 
 struct Needs<'a> {
@@ -204,7 +207,10 @@ impl Needs<'_> {
         let (fits, wanted) = match wanted {
             Wanted::Key => (KeyType::of(found).is_some(), "text, a whole number or a boolean"),
             Wanted::Moment => (is_moment(found), "a moment"),
-            Wanted::Number => (found.is_numeric() || *found == DataType::Boolean, "a number or a boolean"),
+            Wanted::Number => (is_number(found), "a number or a boolean"),
+            Wanted::Comparable => {
+                (is_number(found) || KeyType::of(found) == Some(KeyType::Text), "a number, a boolean or text")
+            }
         };
         if !fits {
             let message = format!("feature view `{}` names {role} that is {found} in its source", self.view);
@@ -221,6 +227,10 @@ fn returned(who: &str, schema: &Schema, wrong: &str) -> String {
 
 fn is_moment(found: &DataType) -> bool {
     matches!(found, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
+}
+
+fn is_number(found: &DataType) -> bool {
+    found.is_numeric() || *found == DataType::Boolean
 }
 
 fn is_label(found: &DataType) -> bool {

@@ -20,7 +20,7 @@ mod fixture;
 use arrow::record_batch::RecordBatch;
 use tenon_core::Timestamp;
 use tenon_core::fact::TrainingSet;
-use tenon_query::point_in_time::Missing;
+use tenon_query::point_in_time::{Evaluated, Missing};
 
 pub use error::FeatureError;
 pub use online::{FeatureRef, OnlineColumn, Selected};
@@ -56,33 +56,50 @@ pub struct OnlineRow {
     pub statuses: Vec<FeatureStatus>,
 }
 
-/// Why a feature has a value or none, in the words of Feast's feature server.
+/// Why a feature has a value or none, in the words of Feast's feature server, which has none for a window that is not
+/// complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FeatureStatus {
     /// It has a value.
     Present,
+    /// It has a value, of a window that begins before the history of its view.
+    IncompleteWindow,
     /// There are rows in its window, and what they say is null.
     NullValue,
     /// Nothing was known about the entity, or the caller did not name one.
     NotFound,
-    /// What was known about the entity is older than the window.
+    /// What was known about the entity lies outside the window.
     OutsideMaxAge,
 }
 
 impl FeatureStatus {
-    /// The word for it in Feast's protocol.
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Present, Self::IncompleteWindow, Self::NullValue, Self::NotFound, Self::OutsideMaxAge];
+
+    /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Present => "PRESENT",
+            Self::IncompleteWindow => "INCOMPLETE_WINDOW",
             Self::NullValue => "NULL_VALUE",
             Self::NotFound => "NOT_FOUND",
             Self::OutsideMaxAge => "OUTSIDE_MAX_AGE",
         }
     }
 
-    fn of(value: &Result<f32, Missing>) -> Self {
-        match value {
-            Ok(_) => Self::Present,
+    /// The word for it in Feast's protocol.
+    pub const fn in_feast(self) -> &'static str {
+        match self {
+            Self::IncompleteWindow => Self::Present.as_str(),
+            other => other.as_str(),
+        }
+    }
+
+    fn of(feature: &Evaluated) -> Self {
+        match feature.value {
+            Ok(_) if feature.complete => Self::Present,
+            Ok(_) => Self::IncompleteWindow,
             Err(Missing::Null) => Self::NullValue,
             Err(Missing::NotFound) => Self::NotFound,
             Err(Missing::OutsideWindow) => Self::OutsideMaxAge,

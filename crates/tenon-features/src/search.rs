@@ -1,9 +1,9 @@
 //! Finding features: what there is, whose it is, where it comes from, who uses it, how fresh and how complete it is.
 
 use serde::Serialize;
-use tenon_core::spec::{Aggregate, FeatureSpec, FeatureViewSpec, Resource, SpecSet};
+use tenon_core::spec::{Aggregate, FeatureSpec, FeatureViewSpec, Resource, SpecSet, Window};
 use tenon_core::{DatasetName, DeploymentName, Digest, FeatureViewName, ModelName, PodName, Span, Timestamp};
-use tenon_query::point_in_time::evaluate;
+use tenon_query::point_in_time::Kernel;
 
 use crate::online::LiveView;
 use crate::{FeatureStore, definition};
@@ -28,8 +28,14 @@ pub struct FoundFeature {
     pub aggregate: Aggregate,
     /// From which column of the view's source.
     pub column: Option<String>,
-    /// Over which stretch before the moment.
-    pub window: Span,
+    /// Over which stretch.
+    pub window: Window,
+    /// Which quantile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q: Option<f64>,
+    /// Which of the most frequent values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k: Option<i64>,
     /// The columns that name its entity.
     pub entity: Vec<String>,
     /// The pod that owns it.
@@ -103,7 +109,9 @@ impl FeatureStore {
                         unit: spec.unit.clone(),
                         aggregate: spec.aggregate,
                         column: spec.column.clone(),
-                        window: spec.window.unwrap_or(view.spec.ttl).min(view.spec.ttl),
+                        window: view.spec.window_of(spec),
+                        q: spec.q,
+                        k: spec.k,
                         entity: view.spec.entity.clone(),
                         pod: view.pod.clone(),
                         leads: leads.clone(),
@@ -155,15 +163,21 @@ fn users(specs: &SpecSet, view: &FeatureViewName) -> (Vec<ModelName>, Vec<Deploy
 
 /// How features of a view stand, in one pass over its entities.
 fn states(view: &LiveView, features: &[&str], now: Timestamp) -> Vec<OnlineState> {
-    let declared = &view.shape.view.features;
-    let places: Vec<_> =
-        features.iter().filter_map(|name| declared.iter().find(|known| known.name == **name)).collect();
-    let (mut entities, mut with_value) = (0, vec![0; places.len()]);
+    let declared = &view.shape.view;
+    let wanted: Vec<_> =
+        features.iter().filter_map(|name| declared.features.iter().find(|known| known.name == **name)).collect();
+    let (mut entities, mut with_value) = (0, vec![0; wanted.len()]);
+    let kernel = Kernel::new(declared.ttl.as_micros(), wanted);
+    let mut evaluator = kernel.evaluator();
+    let began = view.began();
     view.each_entity(ENOUGH_ENTITIES, |rows| {
         entities += 1;
-        for (place, feature) in places.iter().enumerate() {
-            with_value[place] += usize::from(evaluate(feature, rows, now.as_micros()).value.is_ok());
-        }
+        let mut counts = with_value.iter_mut();
+        evaluator.evaluate(rows, now.as_micros(), began, |feature| {
+            if let Some(count) = counts.next() {
+                *count += usize::from(feature.value.is_ok());
+            }
+        });
     });
     let (newest, table_version) = {
         let log = view.log();

@@ -13,10 +13,10 @@ use tenon_core::spec::{FeatureViewSpec, SpecSet};
 use tenon_core::{AsOf, Clock, FeatureViewName, ModelName, Timestamp};
 use tenon_lake::Lake;
 use tenon_query::RowsQuery;
-use tenon_query::point_in_time::{Session, moments};
+use tenon_query::point_in_time::{PointInTimeError, Session, View, moments};
 
 use crate::definition::Definition;
-use crate::online::{self, Live, LiveView, OnlineFile, Shape};
+use crate::online::{self, Live, LiveView, NEVER, OnlineFile, Shape, State};
 use crate::{FeatureError, FeatureRef, OnlineRow, Selected, TrainingFrame, training};
 
 /// So many committed rows may wait in memory before they are written without being asked.
@@ -41,7 +41,8 @@ pub struct FeatureStoreOptions {
 /// cursor in one transaction of the file). After a crash the cursor says whether the file is as new as the lake; where it
 /// is not, the view is read again from the lake, so that no row is lost and none counts twice. A view keeps its rows for
 /// its time to live and two days more, counted from its newest event: so late may a row arrive, and so far in the past
-/// may a read ask. A read from before that is refused, not answered wrongly.
+/// may a read ask. A read from before that is refused, not answered wrongly. A view with a feature of a lifetime keeps all of its
+/// rows.
 #[derive(Clone)]
 pub struct FeatureStore {
     inner: Arc<Inner>,
@@ -196,6 +197,7 @@ impl FeatureStore {
                     let mut log = view.log();
                     view.insert(&mut log, &taken, self.now());
                     log.ahead.push(taken);
+                    view.begin(&log);
                 }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
@@ -229,7 +231,10 @@ impl FeatureStore {
         let mut writer = self.inner.writer.lock().await;
         writer.ahead.remove(dataset);
         for view in &self.live().over(dataset) {
-            let ahead = std::mem::take(&mut view.log().ahead);
+            let mut log = view.log();
+            let ahead = std::mem::take(&mut log.ahead);
+            view.begin(&log);
+            drop(log);
             ahead.iter().for_each(|rows| view.remove(rows));
         }
         Ok(())
@@ -374,9 +379,7 @@ impl FeatureStore {
                 let taken = view.take(rows).await?;
                 let mut log = view.log();
                 view.insert(&mut log, &taken, self.now());
-                log.unwritten.push(taken);
-                log.applied = Some(version);
-                log.stale = true;
+                view.commit(&mut log, [taken], version);
                 Ok(())
             }
         }
@@ -441,6 +444,7 @@ impl FeatureStore {
             let mut log = view.log();
             view.insert(&mut log, &taken, self.now());
             log.ahead.push(taken);
+            view.begin(&log);
         }
         Ok(view)
     }
@@ -450,26 +454,36 @@ impl FeatureStore {
         let failed = |source| FeatureError::View { view: view.shape.name.clone(), source };
         let dataset = view.shape.dataset.as_str();
         let Some(version) = self.inner.lake.version(dataset, AsOf::Latest).await? else {
-            view.reset(&mut view.log(), Default::default(), None, i64::MIN, i64::MIN);
+            let nothing = State { applied: None, newest: i64::MIN, began: NEVER, horizon: i64::MIN };
+            view.reset(&mut view.log(), Default::default(), nothing);
             return Ok(());
         };
         let pins = [(dataset.to_owned(), version)];
         let source = view.source.trim().trim_end_matches(';');
-        let event = format!("\"{}\"", view.shape.view.event_time.replace('"', "\"\""));
+        let event = quoted(&view.shape.view.event_time);
         let now = literal(self.now());
-        let newest = format!("SELECT max({event}) AS newest FROM ({source}\n) AS source WHERE {event} <= {now}");
-        let newest = self.inner.lake.query_at(&newest, &pins).await?;
-        let newest =
-            newest.iter().map(|batch| moments(batch, "newest")).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let newest = newest.iter().flatten().flatten().max().unwrap_or(i64::MIN);
+        let newest = format!("SELECT max({event}) AS moment FROM ({source}\n) AS source WHERE {event} <= {now}");
+        let newest = self.moment(&newest, &pins).await?.map_err(failed)?.unwrap_or(i64::MIN);
+        let began = self.moment(&first_known(&view.shape.view, source), &pins).await?.map_err(failed)?.unwrap_or(NEVER);
         let horizon = view.keep_from(newest);
         let recent = match horizon > EARLIEST {
             true => format!("SELECT * FROM ({source}\n) AS source WHERE {event} >= {}", literal(horizon)),
             false => source.to_owned(),
         };
         let rows = view.rows(&self.inner.lake.query_at(&recent, &pins).await?).map_err(failed)?;
-        view.reset(&mut view.log(), rows, Some(version), newest, horizon);
+        view.reset(&mut view.log(), rows, State { applied: Some(version), newest, began, horizon });
         Ok(())
+    }
+
+    /// The one moment that a query returns in its column `moment`, in microseconds; none where that is null.
+    async fn moment(
+        &self,
+        query: &str,
+        pins: &[(String, u64)],
+    ) -> Result<Result<Option<i64>, PointInTimeError>, FeatureError> {
+        let told = self.inner.lake.query_at(query, pins).await?;
+        let told: Result<Vec<_>, _> = told.iter().map(|batch| moments(batch, "moment")).collect();
+        Ok(told.map(|told| told.iter().flatten().flatten().next()))
     }
 
     async fn flush_if_many(&self) -> Result<(), FeatureError> {
@@ -505,6 +519,24 @@ fn literal(micros: i64) -> String {
     format!("TIMESTAMP '{}'", Timestamp::from_micros(micros.clamp(EARLIEST, -EARLIEST)))
 }
 
+fn quoted(column: &str) -> String {
+    format!("\"{}\"", column.replace('"', "\"\""))
+}
+
+/// The query for when the first row that can ever be used was known: as [`SourceRows::began`](tenon_query::point_in_time::SourceRows::began)
+/// says of all rows.
+fn first_known(view: &View, source: &str) -> String {
+    let event = quoted(&view.event_time);
+    let known = view.known_at.as_ref().map(|known| quoted(known));
+    let moment = match &known {
+        Some(known) => format!("CASE WHEN {known} > {event} THEN {known} ELSE {event} END"),
+        None => event.clone(),
+    };
+    let needed = view.entity.iter().map(|column| quoted(column)).chain(known).chain([event]);
+    let there: Vec<String> = needed.map(|column| format!("{column} IS NOT NULL")).collect();
+    format!("SELECT min({moment}) AS moment FROM ({source}\n) AS source WHERE {}", there.join(" AND "))
+}
+
 /// Whether a version came in between that is not in; before the first, none is.
 fn misses(applied: Option<u64>, version: u64) -> bool {
     version > applied.map_or(0, |applied| applied + 1)
@@ -518,13 +550,12 @@ fn take_ahead_as(view: &LiveView, version: u64) -> bool {
         Some(applied) if version <= applied => {
             // The view has been read from the lake since, with these rows.
             ahead.iter().for_each(|rows| view.remove(rows));
+            view.begin(&log);
             true
         }
         applied if misses(applied, version) => false,
         _ => {
-            log.unwritten.extend(ahead);
-            log.applied = Some(version);
-            log.stale = true;
+            view.commit(&mut log, ahead, version);
             true
         }
     }

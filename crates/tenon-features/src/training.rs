@@ -1,6 +1,6 @@
 //! Training sets: a model's observations, each joined with what was known when it was decided.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, TimestampMicrosecondArray};
@@ -14,7 +14,7 @@ use tenon_core::fact::{TableVersion, TrainingSet};
 use tenon_core::spec::{FeatureViewSpec, SpecSet, closest};
 use tenon_core::{AsOf, DatasetName, FeatureViewName, ModelName, Timestamp};
 use tenon_lake::{Lake, rows_digest};
-use tenon_query::point_in_time::{History, KeyType, PointInTimeError, View, moments};
+use tenon_query::point_in_time::{History, Joined, KeyType, PointInTimeError, View, moments};
 
 use crate::definition::{self, Definition};
 use crate::{FeatureError, TrainingFrame};
@@ -90,7 +90,7 @@ pub(crate) async fn join(
         sourced.push(Sourced::read(lake, name, view, &pins).await?);
     }
     let (observations, decided_at) = (observations.clone(), decided_at.to_owned());
-    tokio::task::spawn_blocking(move || with_features(&observations, &decided_at, &sourced)).await?
+    tokio::task::spawn_blocking(move || Ok(with_features(&observations, &decided_at, &sourced)?.0)).await?
 }
 
 fn pins(tables: &[TableVersion]) -> Vec<(String, u64)> {
@@ -123,7 +123,7 @@ impl Sourced {
         Self::new(name, spec, lake.query_at(&spec.source, pins).await?)
     }
 
-    fn join(&self, observations: &RecordBatch, decided_at: &str) -> Result<Vec<ArrayRef>, PointInTimeError> {
+    fn join(&self, observations: &RecordBatch, decided_at: &str) -> Result<Joined, PointInTimeError> {
         // Without any rows the observations say what a key is.
         let schema = self.rows.first().map_or_else(|| observations.schema(), RecordBatch::schema);
         let types = KeyType::all_of(&schema, &self.view.entity)?;
@@ -131,17 +131,25 @@ impl Sourced {
     }
 }
 
-fn with_features(observations: &RecordBatch, decided_at: &str, views: &[Sourced]) -> Result<RecordBatch, FeatureError> {
+/// The observations with their features, and of features with an incomplete window in how many rows it is so.
+fn with_features(
+    observations: &RecordBatch,
+    decided_at: &str,
+    views: &[Sourced],
+) -> Result<(RecordBatch, BTreeMap<String, u64>), FeatureError> {
     let joined = views.par_iter().map(|view| {
         let failed = |source| FeatureError::View { view: view.name.clone(), source };
         view.join(observations, decided_at).map_err(failed)
     });
     let joined = joined.collect::<Result<Vec<_>, _>>()?;
     let mut fields: Vec<_> = observations.schema_ref().fields().iter().cloned().collect();
-    let names = views.iter().flat_map(|view| &view.view.features);
-    fields.extend(names.map(|feature| Arc::new(Field::new(&feature.name, DataType::Float32, true))));
-    let columns = observations.columns().iter().cloned().chain(joined.into_iter().flatten()).collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    let names = || views.iter().flat_map(|view| view.view.features.iter().map(|feature| &feature.name));
+    fields.extend(names().map(|name| Arc::new(Field::new(name, DataType::Float32, true))));
+    let incomplete = names().zip(joined.iter().flat_map(|joined| &joined.incomplete));
+    let incomplete = incomplete.filter(|(_, rows)| **rows > 0).map(|(name, rows)| (name.clone(), *rows)).collect();
+    let columns = joined.into_iter().flat_map(|joined| joined.columns);
+    let columns = observations.columns().iter().cloned().chain(columns).collect();
+    Ok((RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?, incomplete))
 }
 
 /// What a model says about its observations.
@@ -174,7 +182,7 @@ impl Observations {
                 self.fault(format!("have a column `{taken}`, which is also a feature's name: rename one of them"))
             );
         }
-        let rows = with_features(&rows, &self.decided_at, views)?;
+        let (rows, incomplete) = with_features(&rows, &self.decided_at, views)?;
         let decided = moments(&rows, &self.decided_at).map_err(|error| self.fault(error.to_string()))?;
         let train_rows = self.split(decided.values())?;
         let moment = |row: usize| Timestamp::from_micros(decided.value(row));
@@ -187,6 +195,7 @@ impl Observations {
             tables,
             definition,
             known_by: self.known_by,
+            incomplete,
         };
         Ok(TrainingFrame { rows, features, train_rows, record })
     }

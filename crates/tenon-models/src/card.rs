@@ -108,8 +108,14 @@ fn data(run: &RunStarted) -> String {
     let (first, held_out, last) = set.decided;
     let drill =
         if run.drill_shuffle_seed.is_some() { " Its labels were shuffled on purpose: it is a drill." } else { "" };
+    let incomplete: Vec<String> =
+        set.incomplete.iter().map(|(feature, rows)| format!("{feature} ({})", count(*rows))).collect();
+    let incomplete = match incomplete.is_empty() {
+        true => String::new(),
+        false => format!(" Windows that begin before the data does, in so many decisions: {}.", list(&incomplete)),
+    };
     format!(
-        "It learnt from {} decisions from {first} on and was judged by {} from {held_out} to {last}, made from {}.{drill}",
+        "It learnt from {} decisions from {first} on and was judged by {} from {held_out} to {last}, made from {}.{incomplete}{drill}",
         count(set.train_rows),
         count(set.test_rows),
         list(&tables),

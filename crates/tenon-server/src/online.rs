@@ -31,8 +31,6 @@ const MOST_VALUES: usize = 4_000_000;
 /// So many rows are looked up at once.
 const ROWS_AT_ONCE: usize = 16_384;
 /// Every status, in the order of their numbers.
-const STATUSES: [FeatureStatus; 4] =
-    [FeatureStatus::Present, FeatureStatus::NullValue, FeatureStatus::NotFound, FeatureStatus::OutsideMaxAge];
 
 /// How to read.
 #[derive(Debug, Deserialize)]
@@ -87,7 +85,7 @@ fn answer(
 ) -> Result<Vec<u8>, Problem> {
     let schema = schema(features);
     let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
-    let words: ArrayRef = Arc::new(StringArray::from_iter_values(STATUSES.map(FeatureStatus::as_str)));
+    let words: ArrayRef = Arc::new(StringArray::from_iter_values(FeatureStatus::ALL.map(FeatureStatus::as_str)));
     for batch in entities {
         for first in (0..batch.num_rows()).step_by(ROWS_AT_ONCE) {
             let rows = batch.slice(first, ROWS_AT_ONCE.min(batch.num_rows() - first));
@@ -118,7 +116,8 @@ fn schema(features: &[FeatureRef]) -> SchemaRef {
 fn table(schema: &SchemaRef, words: &ArrayRef, columns: Vec<OnlineColumn>) -> Result<RecordBatch, Problem> {
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
     for OnlineColumn { values, statuses, event_at } in columns {
-        let number = |status: FeatureStatus| STATUSES.iter().position(|known| *known == status).unwrap_or_default();
+        let number =
+            |status: FeatureStatus| FeatureStatus::ALL.iter().position(|known| *known == status).unwrap_or_default();
         let numbers: Int8Array = statuses.into_iter().map(|status| Some(number(status) as i8)).collect();
         let moments: TimestampMicrosecondArray = event_at.into_iter().map(|at| at.map(Timestamp::as_micros)).collect();
         arrays.push(Arc::new(Float32Array::from(values)));

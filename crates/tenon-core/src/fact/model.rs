@@ -1,5 +1,7 @@
 //! Facts about runs, model versions and gates.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,10 @@ pub struct TrainingSet {
     pub definition: Digest,
     /// Only what was known by then was used.
     pub known_by: Timestamp,
+    /// Of features whose window begins, for some rows, before the history of their view: of how many rows. Their values say
+    /// less than their window promises.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub incomplete: BTreeMap<String, u64>,
 }
 
 /// A training started.

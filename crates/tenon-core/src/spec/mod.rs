@@ -18,6 +18,7 @@ mod set;
 mod store;
 mod table_rules;
 pub mod units;
+mod window;
 
 pub use cleaning::{CleanColumn, Cleaning, Epoch, Parse, SourceUnit, WholeNumber};
 pub use dataset::{
@@ -38,3 +39,4 @@ pub use organisation::{
 pub use set::{Resource, ResourceKind, ResourceRef, SpecSet};
 pub use store::{ObjectPattern, StoreAccess, StoreKind};
 pub use table_rules::{Distribution, Freshness, Volume};
+pub use window::Window;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::{closest, parse};
 use super::{
-    Aggregate, BudgetsSpec, CompanySpec, DatasetSpec, DeploymentSpec, FeatureViewSpec, FileFaults, Gate, ModelSpec,
-    MonitorSpec, PodSpec, SpecFault, SpecFile,
+    BudgetsSpec, CompanySpec, DatasetSpec, DeploymentSpec, FeatureViewSpec, FileFaults, Gate, ModelSpec, MonitorSpec,
+    PodSpec, SpecFault, SpecFile,
 };
 use crate::{DatasetName, DeploymentName, FeatureViewName, ModelName, MonitorName, PodName};
 
@@ -254,18 +254,7 @@ impl SpecSet {
         if spec.features.is_empty() {
             faults.push(SpecFault::at(file, &["features"], "the view has no features"));
         }
-        for (name, feature) in &spec.features {
-            let needs_column = !matches!(feature.aggregate, Aggregate::Count | Aggregate::Age);
-            if needs_column && feature.column.is_none() {
-                let message = "this aggregate needs a `column` to compute from";
-                faults.push(SpecFault::at(file, &["features", name], message));
-            }
-            if feature.window.is_some_and(|window| window > spec.ttl) {
-                let message = format!("the window is longer than the view's time to live, {}", spec.ttl);
-                let fault = SpecFault::at(file, &["features", name, "window"], message);
-                faults.push(fault.hint("raise `ttl`: rows older than it no longer count"));
-            }
-        }
+        faults.extend(spec.feature_faults(file));
     }
 
     fn check_model(&self, model: &Resource<ModelSpec>, faults: &mut Vec<SpecFault>) {
@@ -540,9 +529,70 @@ mod tests {
         insta::assert_snapshot!(told.join("\n"), @r"
         pods/ghost/models/m.toml [] unknown field `descripton` (did you mean `description`?)
         pods/arrivals/features/delay.toml [dataset] there is no dataset `flihgts` (did you mean `flights`?)
-        pods/arrivals/features/delay.toml [features.x] this aggregate needs a `column` to compute from ()
+        pods/arrivals/features/delay.toml [features.x.aggregate] this aggregate needs a `column` to compute from ()
         pods/arrivals/features/delay.toml [features.x.window] the window is longer than the view's time to live, 12h (raise `ttl`: rows older than it no longer count)
         ");
+    }
+
+    #[test]
+    fn features_that_make_no_sense_are_told() {
+        let features = [
+            "a = { aggregate = \"quantile\", column = \"x\" }",
+            "b = { aggregate = \"quantile\", column = \"x\", q = 1.5 }",
+            "c = { aggregate = \"quantile\", column = \"x\", q = nan }",
+            "d = { aggregate = \"top_k\", column = \"x\" }",
+            "e = { aggregate = \"top_k\", column = \"x\", k = 0 }",
+            "f = { aggregate = \"mean\", column = \"x\", q = 0.5, k = 1 }",
+            "g = { aggregate = \"rate\", window = \"lifetime\" }",
+            "h = { aggregate = \"rate\", window = { session = \"1h\" } }",
+            "i = { aggregate = \"count\", window = { tumbling = \"7h\" } }",
+            "j = { aggregate = \"count\", window = \"0h\" }",
+            "k = { aggregate = \"count\", window = { session = \"13h\" } }",
+            "l = { aggregate = \"complete\", column = \"x\" }",
+            "m = { aggregate = \"distinct\" }",
+            "n = { aggregate = \"top_k\", column = \"x\", k = 3, window = { tumbling = \"6h\", origin = \"2013-01-01\" } }",
+        ];
+        let view = |features: &str| {
+            file(
+                "pods/arrivals/features/delay.toml",
+                &format!(
+                    "description = \"d\"\nentity = [\"tailnum\"]\nevent_time = \"landed_at\"\nttl = \"12h\"\n\
+                     dataset = \"flights\"\nsource = \"SELECT 1\"\n[features]\n{features}\n"
+                ),
+            )
+        };
+        let mut told = faults(&[company(), vec![view(&features.join("\n"))]].concat());
+        for wrong in [
+            "aggregate = \"median\"",
+            "aggregate = \"top_k\", column = \"x\", k = -1",
+            "aggregate = \"count\", window = \"-6h\"",
+            "aggregate = \"count\", window = \"session\"",
+            "aggregate = \"count\", window = { sesion = \"1h\" }",
+        ] {
+            told.extend(faults(&[company(), vec![view(&format!("x = {{ {wrong} }}"))]].concat()));
+        }
+        let told: Vec<_> = told.iter().map(|told| told.replace("pods/arrivals/features/delay.toml ", "")).collect();
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        [features.a.aggregate] a quantile needs `q`: which one (q = 0.5 is the median)
+        [features.b.q] `q` is 1.5, and lies between 0 and 1 (q = 0.9 is the value that nine of ten do not exceed)
+        [features.c.q] `q` is NaN, and lies between 0 and 1 (q = 0.9 is the value that nine of ten do not exceed)
+        [features.d.aggregate] `top_k` needs `k`: which of the most frequent values (k = 1 is the most frequent one)
+        [features.e.k] `k` is 0, and counts from 1 (k = 1 is the most frequent value)
+        [features.f.q] only `quantile` takes `q` (leave it out)
+        [features.f.k] only `top_k` takes `k` (leave it out)
+        [features.g.window] a rate is per second of its window, and this window has no length (take `count`, or a window such as "1h")
+        [features.h.window] a rate is per second of its window, and this window has no length (take `count`, or a window such as "1h")
+        [features.i.window] the last whole window begins up to 14h before the moment, and the view's time to live is 12h (raise `ttl`: rows older than it no longer count)
+        [features.j.window] a window has a length (such as "6h")
+        [features.k.window] the window is longer than the view's time to live, 12h (raise `ttl`: rows older than it no longer count)
+        [features.l.column] `complete` tells of the window, and takes no column (leave `column` out)
+        [features.m.aggregate] this aggregate needs a `column` to compute from ()
+        [] unknown variant `median` (did you mean `mean`?)
+        [features.x.k] `k` is -1, and counts from 1 (k = 1 is the most frequent value)
+        [] `-6h` is not a length of time: write a whole number and a unit, one of ms, s, m, h, d, w, y, such as `24h` ()
+        [] a session window needs its gap: write { session = "30m" } ()
+        [] unknown field `sesion` (did you mean `session`?)
+        "#);
     }
 
     #[test]

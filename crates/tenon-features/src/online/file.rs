@@ -30,6 +30,8 @@ pub(crate) struct ViewRecord {
     pub applied: Option<u64>,
     /// The newest event, in microseconds.
     pub newest: i64,
+    /// When the first of all rows was known, in microseconds; the greatest number: there are none.
+    pub began: i64,
     /// Every row whose event is at or after this moment is in, in microseconds.
     pub horizon: i64,
 }

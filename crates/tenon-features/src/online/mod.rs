@@ -17,7 +17,7 @@ use tenon_query::point_in_time::SourceRows;
 pub(crate) use file::{OnlineFile, ViewRecord, ViewWrite};
 pub(crate) use read::{many, one};
 pub use select::{FeatureRef, OnlineColumn, Selected};
-pub(crate) use view::{LiveView, Shape};
+pub(crate) use view::{LiveView, NEVER, Shape, State};
 
 use crate::FeatureError;
 
@@ -80,6 +80,7 @@ pub(crate) fn take_unwritten(views: &[Arc<LiveView>]) -> Vec<ViewWrite> {
             definition: view.shape.definition,
             applied: log.applied,
             newest: log.newest,
+            began: log.began,
             horizon: view.horizon(),
         };
         let replace = std::mem::take(&mut log.replace);

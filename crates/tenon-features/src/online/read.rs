@@ -6,7 +6,7 @@ use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use serde_json::{Map, Value};
 use tenon_core::Timestamp;
-use tenon_query::point_in_time::{Evaluated, KeyType, Keys, PointInTimeError, Rows, evaluate, moments};
+use tenon_query::point_in_time::{Evaluated, KeyType, Keys, PointInTimeError, moments};
 
 use super::LiveView;
 use super::select::NOTHING;
@@ -68,9 +68,9 @@ impl OnlineRow {
     }
 
     fn read(&mut self, view: &LiveView, key: &[u8], at: i64) -> Result<(), FeatureError> {
-        let features = &view.shape.view.features;
-        let read = |rows: Rows<'_>| features.iter().for_each(|feature| self.push(evaluate(feature, rows, at)));
-        view.read(key, at, read).map_err(|from| FeatureError::TooFarBack {
+        let mut evaluator = view.shape.kernel.evaluator();
+        let read = view.read(key, at, |rows, began| evaluator.evaluate(rows, at, began, |feature| self.push(feature)));
+        read.map_err(|from| FeatureError::TooFarBack {
             view: view.shape.name.clone(),
             at: Timestamp::from_micros(at),
             from,
@@ -87,7 +87,7 @@ impl OnlineRow {
         self.values.push(feature.value.ok());
         self.known_at.push(feature.known_at.map(Timestamp::from_micros));
         self.event_at.push(feature.event_at.map(Timestamp::from_micros));
-        self.statuses.push(FeatureStatus::of(&feature.value));
+        self.statuses.push(FeatureStatus::of(&feature));
     }
 }
 

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, StringArray};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use serde_json::Value;
 use tenon_core::{FeatureViewName, Timestamp};
-use tenon_query::point_in_time::{Evaluated, KeyType, Keys, Missing, PointInTimeError, Rows, evaluate, moments};
+use tenon_query::point_in_time::{Evaluated, Kernel, KeyType, Keys, Missing, PointInTimeError, moments};
 
 use super::{Live, LiveView};
 use crate::{FeatureError, FeatureStatus};
@@ -54,13 +54,16 @@ pub struct Selected {
 
 struct Chosen {
     view: Arc<LiveView>,
-    /// Of each feature its place in the view and in the answer.
-    features: Vec<(usize, usize)>,
+    /// The features of it that are asked for.
+    kernel: Kernel,
+    /// Of each of them its place in the answer.
+    places: Vec<usize>,
 }
 
 impl Selected {
     pub(crate) fn of(live: &Live, features: &[FeatureRef]) -> Result<Self, FeatureError> {
         let mut selected = Self { views: Vec::new(), keys: Vec::new(), features: features.len() };
+        let mut chosen: Vec<(Arc<LiveView>, Vec<(usize, usize)>)> = Vec::new();
         for (place, feature) in features.iter().enumerate() {
             let view = match live.views.get(&feature.view) {
                 Some(Ok(view)) => view,
@@ -76,13 +79,19 @@ impl Selected {
                 feature: feature.feature.clone(),
                 known: declared.iter().map(|known| known.name.clone()).collect(),
             })?;
-            match selected.views.iter_mut().find(|chosen| Arc::ptr_eq(&chosen.view, view)) {
-                Some(chosen) => chosen.features.push((at, place)),
+            match chosen.iter_mut().find(|(known, _)| Arc::ptr_eq(known, view)) {
+                Some((_, features)) => features.push((at, place)),
                 None => {
                     selected.keyed_by(view)?;
-                    selected.views.push(Chosen { view: Arc::clone(view), features: vec![(at, place)] });
+                    chosen.push((Arc::clone(view), vec![(at, place)]));
                 }
             }
+        }
+        for (view, features) in chosen {
+            let declared = &view.shape.view;
+            let asked = features.iter().map(|(at, _)| &declared.features[*at]);
+            let kernel = Kernel::new(declared.ttl.as_micros(), asked);
+            selected.views.push(Chosen { kernel, places: features.iter().map(|(_, place)| *place).collect(), view });
         }
         Ok(selected)
     }
@@ -181,25 +190,24 @@ impl Selected {
         let rows = entities.num_rows();
         let mut columns: Vec<OnlineColumn> = (0..self.features).map(|_| OnlineColumn::with_capacity(rows)).collect();
         let mut key = Vec::with_capacity(64);
-        for Chosen { view, features } in &self.views {
-            let shape = &view.shape;
+        for Chosen { view, kernel, places } in &self.views {
+            let (shape, mut evaluator) = (&view.shape, kernel.evaluator());
             let keys = Keys::read(entities, &shape.view.entity, &shape.types).map_err(failed(view))?;
             for row in 0..rows {
                 key.clear();
                 let at = moment(row).filter(|_| keys.write(row, &mut key));
                 let Some(at) = at else {
-                    features.iter().for_each(|(_, place)| columns[*place].push(&NOTHING));
+                    places.iter().for_each(|place| columns[*place].push(&NOTHING));
                     continue;
                 };
-                let read = |of: Rows<'_>| {
-                    for (feature, place) in features {
-                        columns[*place].push(&evaluate(&shape.view.features[*feature], of, at));
+                let mut places = places.iter();
+                let push = |feature: Evaluated| {
+                    if let Some(place) = places.next() {
+                        columns[*place].push(&feature);
                     }
                 };
-                view.read(&key, at, read).map_err(|from| FeatureError::TooFarBack {
-                    view: shape.name.clone(),
-                    at: Timestamp::from_micros(at),
-                    from,
+                view.read(&key, at, |rows, began| evaluator.evaluate(rows, at, began, push)).map_err(|from| {
+                    FeatureError::TooFarBack { view: shape.name.clone(), at: Timestamp::from_micros(at), from }
                 })?;
             }
         }
@@ -208,7 +216,8 @@ impl Selected {
 }
 
 /// What there is of an entity that is not known.
-pub(super) const NOTHING: Evaluated = Evaluated { value: Err(Missing::NotFound), event_at: None, known_at: None };
+pub(super) const NOTHING: Evaluated =
+    Evaluated { value: Err(Missing::NotFound), event_at: None, known_at: None, complete: false };
 
 impl OnlineColumn {
     fn with_capacity(rows: usize) -> Self {
@@ -221,7 +230,7 @@ impl OnlineColumn {
 
     fn push(&mut self, feature: &Evaluated) {
         self.values.push(feature.value.ok());
-        self.statuses.push(FeatureStatus::of(&feature.value));
+        self.statuses.push(FeatureStatus::of(feature));
         self.event_at.push(feature.event_at.map(Timestamp::from_micros));
     }
 }

@@ -29,8 +29,7 @@ async fn feed(view: &LiveView, rows: &RecordBatch, version: u64) {
     let taken = view.take(std::slice::from_ref(rows)).await.unwrap();
     let mut log = view.log();
     view.insert(&mut log, &taken, FAR);
-    log.unwritten.push(taken);
-    (log.applied, log.stale) = (Some(version), true);
+    view.commit(&mut log, [taken], version);
 }
 
 fn write(file: &OnlineFile, views: &[Arc<LiveView>]) {
@@ -75,7 +74,14 @@ async fn a_row_from_the_future_or_the_deep_past_changes_no_answer() {
     let stale = read("N1", 40);
     assert_eq!(stale.values, [None, None, Some(0.0)]);
     assert_eq!(stale.statuses[..2], [FeatureStatus::OutsideMaxAge; 2]);
-    assert_eq!(read("N9", 11).statuses, [FeatureStatus::NotFound, FeatureStatus::NotFound, FeatureStatus::Present]);
+    let nobody = [FeatureStatus::NotFound, FeatureStatus::NotFound, FeatureStatus::IncompleteWindow];
+    assert_eq!(read("N9", 11).statuses, nobody);
+    assert_eq!(read("N9", 20).statuses[2], FeatureStatus::Present, "from 8 to 20 the history says that there was none");
+    let [last, mean, count] = read("N1", 12).statuses[..] else { panic!() };
+    assert_eq!(
+        (last, mean, count),
+        (FeatureStatus::Present, FeatureStatus::IncompleteWindow, FeatureStatus::IncompleteWindow)
+    );
 }
 
 #[tokio::test]
@@ -110,7 +116,7 @@ async fn an_event_in_the_far_future_pushes_nothing_out() {
     let taken = view.take(&[rows]).await.unwrap();
     view.insert(&mut view.log(), &taken, 9 * HOUR);
     assert_eq!(view.dump().len(), 2);
-    let known = view.read(taken.key(0), 9 * HOUR, |rows| rows.events().len());
+    let known = view.read(taken.key(0), 9 * HOUR, |rows, _| rows.events().len());
     assert_eq!(known, Ok(2));
 }
 
@@ -166,6 +172,23 @@ async fn rows_that_were_not_accepted_leave_no_trace() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_the_history_comes_back_with_what_began_it() {
+    let view = view().await;
+    assert_eq!(view.began(), None);
+    feed(&view, &flights(&[("N1", 8, 9, 1.0), ("", 1, 1, 1.0)]), 1).await;
+    assert_eq!(view.began(), Some(9 * HOUR), "when it was known; a row of nobody begins nothing");
+    let ahead = view.take(&[flights(&[("N2", 3, 4, 1.0)])]).await.unwrap();
+    let mut log = view.log();
+    view.insert(&mut log, &ahead, FAR);
+    log.ahead.push(ahead);
+    view.begin(&log);
+    assert_eq!(view.began(), Some(4 * HOUR));
+    log.ahead.clear();
+    view.begin(&log);
+    assert_eq!(view.began(), Some(9 * HOUR));
+}
+
+#[tokio::test]
 async fn rows_are_read_by_name_whatever_their_order() {
     let (view, other) = (view().await, view().await);
     let rows = day(1);
@@ -207,7 +230,8 @@ async fn a_reset_replaces_everything_but_rows_ahead() {
     view.insert(&mut view.log(), &ahead, FAR);
     view.log().ahead.push(ahead);
     let rows = view.take(&[day(1)]).await.unwrap();
-    view.reset(&mut view.log(), rows, Some(5), 48 * HOUR, i64::MIN);
+    let state = State { applied: Some(5), newest: 48 * HOUR, began: 18 * HOUR, horizon: i64::MIN };
+    view.reset(&mut view.log(), rows, state);
     feed(&fresh, &day(1), 1).await;
     feed(&fresh, &flights(&[("N7", 30, 30, 7.0)]), 2).await;
     assert_eq!(view.dump(), fresh.dump());

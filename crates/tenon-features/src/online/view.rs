@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tenon_core::spec::FeatureViewSpec;
 use tenon_core::{Digest, FeatureViewName, Span, Timestamp};
 use tenon_query::RowsQuery;
-use tenon_query::point_in_time::{KeyType, PointInTimeError, Rows, SourceRows, Timeline, View};
+use tenon_query::point_in_time::{Kernel, KeyType, PointInTimeError, Rows, SourceRows, Timeline, View};
 
 use super::ViewRecord;
 use crate::{FeatureError, definition};
@@ -19,6 +19,9 @@ use crate::{FeatureError, definition};
 /// How late a row may arrive, and how far back a read may ask: for so long beyond its time to live the store keeps each
 /// row, counted from the view's newest event.
 pub(crate) const SLACK: Span = Span::days(2);
+
+/// Later than every moment.
+pub(crate) const NEVER: i64 = i64::MAX;
 
 const SHARDS: usize = 64;
 
@@ -29,6 +32,8 @@ pub(crate) struct Shape {
     pub name: FeatureViewName,
     pub dataset: String,
     pub view: View,
+    /// All features of the view.
+    pub kernel: Kernel,
     pub types: Vec<KeyType>,
     /// The columns of the dataset, for which the source is compiled.
     pub input: SchemaRef,
@@ -43,10 +48,12 @@ impl Shape {
         dataset: &SchemaRef,
         source: &Schema,
     ) -> Result<Self, PointInTimeError> {
+        let view = View::new(spec)?;
         Ok(Self {
             name: name.clone(),
             dataset: spec.dataset.as_str().to_owned(),
-            view: View::new(spec)?,
+            kernel: view.kernel(),
+            view,
             types: KeyType::all_of(source, &spec.entity)?,
             input: Arc::clone(dataset),
             definition: definition::digest(&(spec, format!("{:?}", dataset.fields()))),
@@ -63,7 +70,21 @@ pub(crate) struct LiveView {
     shards: Vec<RwLock<Shard>>,
     /// Every row whose event is at or after this moment is here. Raised before the first older row goes.
     horizon: AtomicI64,
+    /// When the first of all rows was known, also of those that are forgotten; [`NEVER`]: there are none.
+    began: AtomicI64,
     log: Mutex<Log>,
+}
+
+/// Where a view stands.
+pub(crate) struct State {
+    /// As [`Log::applied`].
+    pub applied: Option<u64>,
+    /// As [`Log::newest`].
+    pub newest: i64,
+    /// As [`Log::began`].
+    pub began: i64,
+    /// Every row whose event is at or after this moment is there.
+    pub horizon: i64,
 }
 
 /// What a view has taken in, and what of it has yet to be written. Rows are, in turn: fed ahead (in memory, not in the
@@ -74,6 +95,8 @@ pub(crate) struct Log {
     pub applied: Option<u64>,
     /// The newest event that is not in the future.
     pub newest: i64,
+    /// When the first of all committed rows was known; [`NEVER`]: there are none.
+    pub began: i64,
     /// Rows that were fed ahead of their commit.
     pub ahead: Vec<SourceRows>,
     /// Committed rows that are not in the file.
@@ -93,9 +116,11 @@ impl LiveView {
             query,
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             horizon: AtomicI64::new(i64::MIN),
+            began: AtomicI64::new(NEVER),
             log: Mutex::new(Log {
                 applied: None,
                 newest: i64::MIN,
+                began: NEVER,
                 ahead: Vec::new(),
                 unwritten: Vec::new(),
                 replace: true,
@@ -147,9 +172,10 @@ impl LiveView {
 
     /// Replaces everything: `rows` are all rows from `horizon` on of a version of the dataset's table. Rows that were fed
     /// ahead stay. Reads see all of the old rows or all of the new.
-    pub(crate) fn reset(&self, log: &mut Log, rows: SourceRows, applied: Option<u64>, newest: i64, horizon: i64) {
+    pub(crate) fn reset(&self, log: &mut Log, rows: SourceRows, state: State) {
+        let horizon = state.horizon;
         let mut shards: Vec<_> = self.shards.iter().map(RwLock::write).collect();
-        self.resume(log, applied, newest, horizon);
+        self.resume(log, state);
         shards.iter_mut().for_each(|shard| shard.clear());
         for rows in log.ahead.iter().chain([&rows]) {
             for row in (0..rows.len()).filter(|row| rows.events()[*row] >= horizon) {
@@ -178,29 +204,59 @@ impl LiveView {
     /// Takes over what the file holds.
     pub(crate) fn restore(&self, record: &ViewRecord, chunks: &[SourceRows], now: i64) {
         let mut log = self.log();
-        self.resume(&mut log, record.applied, record.newest, record.horizon);
+        let ViewRecord { applied, newest, began, horizon, .. } = *record;
+        self.resume(&mut log, State { applied, newest, began, horizon });
         chunks.iter().for_each(|rows| self.insert(&mut log, rows, now));
         (log.replace, log.stale) = (false, false);
     }
 
-    fn resume(&self, log: &mut Log, applied: Option<u64>, newest: i64, horizon: i64) {
-        log.applied = applied;
-        log.newest = newest;
-        self.horizon.store(horizon, Ordering::SeqCst);
+    fn resume(&self, log: &mut Log, state: State) {
+        log.applied = state.applied;
+        log.newest = state.newest;
+        log.began = state.began;
+        self.horizon.store(state.horizon, Ordering::SeqCst);
+        self.begin(log);
     }
 
-    /// Reads one entity's rows as of `at` (microseconds).
+    /// Takes rows that are committed into the log.
+    pub(crate) fn commit(&self, log: &mut Log, rows: impl IntoIterator<Item = SourceRows>, version: u64) {
+        for rows in rows {
+            log.began = log.began.min(rows.began().unwrap_or(NEVER));
+            log.unwritten.push(rows);
+        }
+        log.applied = Some(version);
+        log.stale = true;
+        self.begin(log);
+    }
+
+    /// Says when the view's history began, by the log.
+    pub(crate) fn begin(&self, log: &Log) {
+        let ahead = log.ahead.iter().filter_map(SourceRows::began).min().unwrap_or(NEVER);
+        self.began.store(log.began.min(ahead), Ordering::SeqCst);
+    }
+
+    /// When the first of all rows was known, in microseconds; none: there are none.
+    pub(crate) fn began(&self) -> Option<i64> {
+        Some(self.began.load(Ordering::SeqCst)).filter(|began| *began < NEVER)
+    }
+
+    /// Reads one entity's rows as of `at` (microseconds), with what [`LiveView::began`] says.
     ///
     /// # Errors
     /// The earliest moment that can be served, where `at` lies before it.
-    pub(crate) fn read<T>(&self, key: &[u8], at: i64, read: impl FnOnce(Rows<'_>) -> T) -> Result<T, Timestamp> {
+    pub(crate) fn read<T>(
+        &self,
+        key: &[u8],
+        at: i64,
+        read: impl FnOnce(Rows<'_>, Option<i64>) -> T,
+    ) -> Result<T, Timestamp> {
         let shard = self.shard(key).read();
         // Under the lock: a row that is gone from this shard went after the horizon had been raised.
         let from = self.horizon().saturating_add(self.shape.view.ttl.as_micros()).saturating_sub(1);
         if self.horizon() > i64::MIN && at < from {
             return Err(Timestamp::from_micros(from));
         }
-        Ok(read(shard.get(key).map_or_else(Rows::none, Timeline::rows)))
+        Ok(read(shard.get(key).map_or_else(Rows::none, Timeline::rows), self.began()))
     }
 
     /// Hands over the rows of entities, shard by shard, until there were `enough`; a shard that was begun is finished.
@@ -234,8 +290,11 @@ impl LiveView {
         (0..rows.len()).filter(is_older).count()
     }
 
-    /// How far back rows are kept when `newest` is the newest event.
+    /// How far back rows are kept when `newest` is the newest event: for a feature of a lifetime, all of them.
     pub(crate) fn keep_from(&self, newest: i64) -> i64 {
+        if self.shape.view.is_lifelong() {
+            return i64::MIN;
+        }
         newest.saturating_sub(self.shape.view.ttl.as_micros()).saturating_sub(SLACK.as_micros())
     }
 

@@ -8,11 +8,62 @@ use arrow::record_batch::RecordBatch;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tenon_core::fact::TableVersion;
-use tenon_core::{AsOf, DatasetName, FeatureViewName, ModelName, Timestamp};
-use tenon_features::FeatureStore;
+use tenon_core::spec::{SpecFile, SpecSet};
+use tenon_core::{AsOf, DatasetName, FeatureViewName, Timestamp};
+use tenon_features::{FeatureRef, FeatureStore};
 
 use crate::World;
 use crate::fixture::{HOUR, flights};
+
+/// Every aggregate over every kind of window, and several columns.
+fn everything() -> String {
+    let of_column =
+        ["last", "first", "count", "sum", "mean", "min", "max", "std", "distinct", "quantile", "top_k", "age"];
+    let windows = [
+        "\"5h\"",
+        "\"12h\"",
+        "\"lifetime\"",
+        "{ tumbling = \"6h\" }",
+        "{ tumbling = \"5h\", origin = \"2013-01-01T03:00:00Z\" }",
+        "{ session = \"2h\" }",
+    ];
+    let mut text = "description = \"d\"\nentity = [\"tailnum\"]\nevent_time = \"landed_at\"\nknown_at = \"closed_at\"\nttl = \"12h\"\n\
+         dataset = \"flights\"\nsource = \"SELECT tailnum, landed_at, closed_at, arr_delay FROM flights\"\n[features]\n"
+        .to_owned();
+    for (at, window) in windows.iter().enumerate() {
+        for aggregate in of_column {
+            let more = match aggregate {
+                "quantile" => ", q = 0.9",
+                "top_k" => ", k = 1",
+                _ => "",
+            };
+            let rest = format!("aggregate = \"{aggregate}\", window = {window}{more}");
+            text.push_str(&format!("{aggregate}_{at} = {{ column = \"arr_delay\", {rest} }}\n"));
+        }
+        for aggregate in ["count", "age", "complete", "rate"] {
+            // A rate is of a window with a length.
+            if aggregate != "rate" || !(window.contains("lifetime") || window.contains("session")) {
+                text.push_str(&format!(
+                    "{aggregate}_of_rows_{at} = {{ aggregate = \"{aggregate}\", window = {window} }}\n"
+                ));
+            }
+        }
+    }
+    text
+}
+
+/// The company with a second view, of everything, and one without what is kept for ever.
+fn company() -> SpecSet {
+    let mut files = crate::fixture::files();
+    let file = |name: &str, text: String| SpecFile { path: format!("pods/arrivals/features/{name}.toml"), text };
+    files.push(file("everything", everything()));
+    let forgetful =
+        everything().lines().filter(|line| !line.contains("lifetime")).map(|line| format!("{line}\n")).collect();
+    files.push(file("forgetful", forgetful));
+    SpecSet::read(&files).unwrap()
+}
+
+const VIEWS: [&str; 3] = ["aircraft_delay", "everything", "forgetful"];
 
 const TAILS: [&str; 5] = ["N1", "N2", "N3", "", "N4"];
 /// The hour in which it begins.
@@ -71,27 +122,29 @@ fn observations(now: i64) -> RecordBatch {
 }
 
 async fn compare(world: &World, store: &FeatureStore, now: i64) -> Result<(), TestCaseError> {
-    let model = ModelName::new("late_arrival").unwrap();
-    let features = store.features_of(&model).unwrap();
     let asked = observations(now);
-    let online = store.select(&features).unwrap();
-    let online = online.read_each(&asked, "decided_at", Timestamp::from_micros(now * HOUR)).unwrap();
     let dataset = DatasetName::new("flights").unwrap();
     let Some(version) = world.lake.version("flights", AsOf::Latest).await.unwrap() else { return Ok(()) };
-    let view = FeatureViewName::new("aircraft_delay").unwrap();
-    let joined =
-        store.point_in_time(&[view], &asked, "decided_at", &[TableVersion { dataset, version }]).await.unwrap();
-    for (at, (feature, column)) in features.iter().zip(&online).enumerate() {
-        let offline = joined.column(2 + at).as_primitive::<Float32Type>();
-        let bits =
-            |values: Vec<Option<f32>>| values.into_iter().map(|value| value.map(f32::to_bits)).collect::<Vec<_>>();
-        prop_assert_eq!(bits(offline.iter().collect()), bits(column.values.clone()), "{}", feature);
+    let tables = [TableVersion { dataset, version }];
+    for view in VIEWS.map(|view| FeatureViewName::new(view).unwrap()) {
+        let names = world.catalog.specs().feature_views[&view].spec.features.keys().cloned().collect::<Vec<_>>();
+        let features: Vec<_> = names.into_iter().map(|feature| FeatureRef { view: view.clone(), feature }).collect();
+        let online = store.select(&features).unwrap();
+        let online = online.read_each(&asked, "decided_at", Timestamp::from_micros(now * HOUR)).unwrap();
+        let joined = store.point_in_time(&[view], &asked, "decided_at", &tables).await.unwrap();
+        for (at, (feature, column)) in features.iter().zip(&online).enumerate() {
+            let offline = joined.column(2 + at).as_primitive::<Float32Type>();
+            let bits =
+                |values: Vec<Option<f32>>| values.into_iter().map(|value| value.map(f32::to_bits)).collect::<Vec<_>>();
+            prop_assert_eq!(bits(offline.iter().collect()), bits(column.values.clone()), "{}", feature);
+        }
     }
     Ok(())
 }
 
 async fn lives(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let world = World::new().await;
+    world.catalog.replace(company());
     let mut store = world.store("online.redb").await;
     let mut landed: Vec<RecordBatch> = Vec::new();
     for (number, step) in steps.into_iter().enumerate() {

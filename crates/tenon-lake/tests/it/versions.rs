@@ -335,6 +335,7 @@ async fn a_vacuum_keeps_what_models_learnt_from_and_what_branches_began_with() {
             tables: vec![TableVersion { dataset: name("flights"), version: 0 }],
             definition: Digest::of("y"),
             known_by: Timestamp::from_micros(0),
+            incomplete: Default::default(),
         },
         trainer: serde_json::json!({}),
         code: "gbdt".to_owned(),

@@ -249,12 +249,12 @@ proptest! {
             known_at: Some("known".into()),
             columns: vec!["amount".into()],
             ttl: Span::from_micros(ttl * SECOND),
-            features: vec![Feature { name: "last".into(), aggregate: Aggregate::Last, column: Some(0), window: Span::from_micros(ttl * SECOND) }],
+            features: vec![Feature::new("last", Aggregate::Last, Some(0), Span::from_micros(ttl * SECOND))],
         };
         let types = KeyType::all_of(&rows.schema(), &view.entity).unwrap();
         let kernel = History::new(&view, &types, std::slice::from_ref(&rows)).unwrap().join(&view, &asked, "at").unwrap();
         let kernel: Vec<Option<u32>> =
-            kernel[0].as_primitive::<Float32Type>().iter().map(|value| value.map(f32::to_bits)).collect();
+            kernel.columns[0].as_primitive::<Float32Type>().iter().map(|value| value.map(f32::to_bits)).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (session, _folder) = sessions(PLENTY);
         register(&session, "o", &asked, 1);

@@ -1,7 +1,9 @@
-//! The kernel: one feature of one entity at one moment.
+//! The kernel: the features of one entity at one moment.
 
-use tenon_core::spec::Aggregate;
+use tenon_core::spec::{Aggregate, Window};
 
+use super::sketch::{Distinct, Frequencies, Quantiles};
+use super::stretch::Stretch;
 use super::{Feature, Rows};
 
 /// A feature at a moment.
@@ -13,6 +15,9 @@ pub struct Evaluated {
     pub event_at: Option<i64>,
     /// The moment by which all rows that it used were known, in microseconds; never after the moment of decision.
     pub known_at: Option<i64>,
+    /// Whether the view's history reaches back to the start of its window. What looks for the newest row and finds one
+    /// needs no more.
+    pub complete: bool,
 }
 
 /// Why a feature has no value.
@@ -22,131 +27,310 @@ pub enum Missing {
     Null,
     /// There are no rows at all by that moment.
     NotFound,
-    /// There are rows, all of them older than the window.
+    /// There are rows, all of them outside the window.
     OutsideWindow,
 }
 
 const MICROS_PER_HOUR: f64 = 3_600e6;
 
-/// A feature of the entity that `rows` belong to, as of `at` (microseconds).
-///
-/// Rows are used whose event lies in `(at - window, at]`, which were known by `at`, and whose value is not null. The
-/// arithmetic is in `f64` in the order of the rows, and rounded to `f32` once, at the end; a result that is not a number
-/// is null. Of no rows, `count` and `sum` are 0 and everything else is null.
-pub fn evaluate(feature: &Feature, rows: Rows<'_>, at: i64) -> Evaluated {
-    let end = rows.events().partition_point(|event| *event <= at);
-    let after = at.saturating_sub(feature.window.as_micros());
-    let start = rows.events()[..end].partition_point(|event| *event <= after);
-    let usable = |row: &usize| {
-        rows.known()[*row] <= at && feature.column.is_none_or(|column| !rows.value(*row, column).is_nan())
-    };
-    let used = Used { rows, at, column: feature.column };
-    let nothing = || Evaluated { value: Err(why_nothing(rows, start..end, at)), event_at: None, known_at: None };
-    match feature.aggregate {
-        Aggregate::Last | Aggregate::Age => match (start..end).rev().find(usable) {
-            Some(row) if feature.aggregate == Aggregate::Last => used.result(used.value(row), row, rows.known()[row]),
-            Some(row) => used.result((at - rows.events()[row]) as f64 / MICROS_PER_HOUR, row, rows.known()[row]),
-            None => nothing(),
-        },
-        Aggregate::Std => {
-            let sum = Sum::of((start..end).filter(usable), &used);
-            let (Some(newest), true) = (sum.newest, sum.count > 1.0) else { return nothing() };
-            let mean = sum.sum / sum.count;
-            let squares = (start..end).filter(usable).fold(0.0, |squares, row| {
-                let distance = used.value(row) - mean;
-                squares + distance * distance
+/// Features that are computed together: what reads the same column over the same window shares a tally, and one pass over
+/// the rows fills all tallies.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// How long before the moment a row still counts, in microseconds.
+    ttl: i64,
+    features: Vec<Planned>,
+    /// The windows, each once.
+    windows: Vec<Window>,
+    tallies: Vec<Wanted>,
+}
+
+#[derive(Debug, Clone)]
+struct Planned {
+    aggregate: Aggregate,
+    column: Option<usize>,
+    window: usize,
+    /// None: it needs no pass over the rows.
+    tally: Option<usize>,
+    q: f64,
+    k: usize,
+}
+
+/// A tally, and what of the costly things it is wanted for.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Wanted {
+    window: usize,
+    column: Option<usize>,
+    deviation: bool,
+    distinct: bool,
+    quantiles: bool,
+    frequencies: bool,
+}
+
+impl Kernel {
+    /// Features of one view whose time to live is `ttl` microseconds, in the order in which they will be handed over.
+    pub fn new<'a>(ttl: i64, features: impl IntoIterator<Item = &'a Feature>) -> Self {
+        let mut kernel = Self { ttl, features: Vec::new(), windows: Vec::new(), tallies: Vec::new() };
+        for feature in features {
+            let window = place(&mut kernel.windows, feature.window);
+            let tally = needs_tally(feature.aggregate).then(|| kernel.tally(window, feature));
+            kernel.features.push(Planned {
+                aggregate: feature.aggregate,
+                column: feature.column,
+                window,
+                tally,
+                q: feature.q.unwrap_or_default(),
+                k: feature.k.and_then(|k| usize::try_from(k).ok()).unwrap_or_default(),
             });
-            used.result((squares / (sum.count - 1.0)).sqrt(), newest, sum.known)
         }
-        aggregate => {
-            let sum = Sum::of((start..end).filter(usable), &used);
-            let value = match aggregate {
-                Aggregate::Count => sum.count,
-                Aggregate::Sum => sum.sum,
-                Aggregate::Min => sum.least,
-                Aggregate::Max => sum.greatest,
-                _ => sum.sum / sum.count,
-            };
-            match sum.newest {
-                Some(newest) => used.result(value, newest, sum.known),
-                None if matches!(aggregate, Aggregate::Count | Aggregate::Sum) => {
-                    Evaluated { value: Ok(0.0), event_at: None, known_at: None }
+        kernel
+    }
+
+    fn tally(&mut self, window: usize, feature: &Feature) -> usize {
+        let column = feature.column;
+        let known = self.tallies.iter().position(|tally| tally.window == window && tally.column == column);
+        let at = known.unwrap_or_else(|| {
+            self.tallies.push(Wanted { window, column, ..Wanted::default() });
+            self.tallies.len() - 1
+        });
+        let wanted = &mut self.tallies[at];
+        wanted.deviation |= feature.aggregate == Aggregate::Std;
+        wanted.distinct |= feature.aggregate == Aggregate::Distinct;
+        wanted.quantiles |= feature.aggregate == Aggregate::Quantile;
+        wanted.frequencies |= feature.aggregate == Aggregate::TopK;
+        at
+    }
+
+    /// What evaluates the features, again and again without asking for memory anew.
+    pub fn evaluator(&self) -> Evaluator<'_> {
+        Evaluator { kernel: self, stretches: Vec::new(), tallies: Vec::new() }
+    }
+}
+
+fn needs_tally(aggregate: Aggregate) -> bool {
+    !matches!(aggregate, Aggregate::Last | Aggregate::First | Aggregate::Age | Aggregate::Complete)
+}
+
+fn place(windows: &mut Vec<Window>, window: Window) -> usize {
+    windows.iter().position(|known| *known == window).unwrap_or_else(|| {
+        windows.push(window);
+        windows.len() - 1
+    })
+}
+
+/// A [`Kernel`] at work.
+pub struct Evaluator<'a> {
+    kernel: &'a Kernel,
+    stretches: Vec<Stretch>,
+    tallies: Vec<Tally>,
+}
+
+impl Evaluator<'_> {
+    /// Hands over each feature of the entity that `rows` belong to, as of `at`. `began`: when the view's first row was
+    /// known; none: it has no rows. Both in microseconds.
+    ///
+    /// Rows are used whose event lies in the window, which were known by `at`, and whose value is not null. The arithmetic
+    /// is in `f64` in the order of the rows, which does not depend on the order of their arrival, and rounded to `f32` once,
+    /// at the end; a result that is not a number is null. Of no rows, `count`, `sum`, `distinct` and `rate` are 0, and everything else is
+    /// null but `complete`.
+    pub fn evaluate(&mut self, rows: Rows<'_>, at: i64, began: Option<i64>, mut push: impl FnMut(Evaluated)) {
+        let kernel = self.kernel;
+        let stretch = |window: &Window| Stretch::of(*window, rows, at, kernel.ttl, began);
+        self.stretches.clear();
+        self.stretches.extend(kernel.windows.iter().map(stretch));
+        self.tally(rows, at);
+        for feature in &kernel.features {
+            let stretch = &self.stretches[feature.window];
+            let seen = Seen { rows, at, stretch, column: feature.column };
+            push(match feature.tally {
+                Some(tally) => seen.tallied(feature, kernel.windows[feature.window], &mut self.tallies[tally]),
+                None => seen.found(feature.aggregate),
+            });
+        }
+    }
+
+    /// One pass over the rows from the first to the last that any window holds.
+    fn tally(&mut self, rows: Rows<'_>, at: i64) {
+        let wanted = &self.kernel.tallies;
+        self.tallies.clear();
+        self.tallies.extend(wanted.iter().map(Tally::new));
+        let (mut first, mut last) = (usize::MAX, 0);
+        for tally in wanted {
+            let held = &self.stretches[tally.window].rows;
+            (first, last) = (first.min(held.start), last.max(held.end));
+        }
+        for row in (first..last).filter(|row| rows.known()[*row] <= at) {
+            for (wanted, tally) in wanted.iter().zip(&mut self.tallies) {
+                if self.stretches[wanted.window].rows.contains(&row) {
+                    tally.add(row, rows.known()[row], wanted.column.map_or(0.0, |column| rows.value(row, column)));
                 }
-                None => nothing(),
             }
         }
     }
 }
 
-#[derive(Clone, Copy)]
-struct Used<'a> {
+/// One feature's look at the rows.
+struct Seen<'a> {
     rows: Rows<'a>,
     at: i64,
+    stretch: &'a Stretch,
     column: Option<usize>,
 }
 
-impl Used<'_> {
-    fn value(&self, row: usize) -> f64 {
-        self.column.map_or(0.0, |column| self.rows.value(row, column))
+impl Seen<'_> {
+    /// What one row says, or none at all.
+    fn found(&self, aggregate: Aggregate) -> Evaluated {
+        let usable = |row: &usize| {
+            self.rows.known()[*row] <= self.at
+                && self.column.is_none_or(|column| !self.rows.value(*row, column).is_nan())
+        };
+        let mut window = self.stretch.rows.clone();
+        let row = match aggregate {
+            Aggregate::Complete => {
+                let value = f32::from(u8::from(self.stretch.complete));
+                return Evaluated { value: Ok(value), event_at: None, known_at: None, complete: true };
+            }
+            Aggregate::First => window.find(usable),
+            _ => window.rfind(usable),
+        };
+        let Some(row) = row else { return self.nothing() };
+        let value = match aggregate {
+            Aggregate::Age => (self.at - self.rows.events()[row]) as f64 / MICROS_PER_HOUR,
+            _ => self.column.map_or(f64::NAN, |column| self.rows.value(row, column)),
+        };
+        let complete = aggregate != Aggregate::First || self.stretch.complete;
+        Evaluated { complete, ..self.result(value, row, self.rows.known()[row]) }
+    }
+
+    /// What the rows of the window say together.
+    fn tallied(&self, feature: &Planned, window: Window, tally: &mut Tally) -> Evaluated {
+        let Some(newest) = tally.newest else {
+            let zero =
+                matches!(feature.aggregate, Aggregate::Count | Aggregate::Sum | Aggregate::Distinct | Aggregate::Rate);
+            let value = if zero { Ok(0.0) } else { Err(self.why_nothing()) };
+            return Evaluated { value, event_at: None, known_at: None, complete: self.stretch.complete };
+        };
+        let value = match feature.aggregate {
+            Aggregate::Count => tally.count,
+            Aggregate::Sum => tally.sum,
+            Aggregate::Min => tally.least,
+            Aggregate::Max => tally.greatest,
+            Aggregate::Std => tally.deviation.as_ref().map_or(f64::NAN, Deviation::of_sample),
+            Aggregate::Rate => tally.count / window.span().map_or(f64::NAN, |span| span.as_secs_f64()),
+            Aggregate::Distinct => tally.distinct.as_ref().map_or(f64::NAN, Distinct::count),
+            Aggregate::Quantile => tally.quantiles.as_mut().map_or(f64::NAN, |seen| seen.at(feature.q)),
+            Aggregate::TopK => tally.frequencies.as_ref().map_or(f64::NAN, |seen| seen.top(feature.k)),
+            _ => tally.sum / tally.count,
+        };
+        self.result(value, newest, tally.known)
     }
 
     fn result(&self, value: f64, newest: usize, known: i64) -> Evaluated {
         debug_assert!(known <= self.at && self.rows.events()[newest] <= self.at);
         let value = value as f32;
         let value = if value.is_nan() { Err(Missing::Null) } else { Ok(value) };
-        Evaluated { value, event_at: Some(self.rows.events()[newest]), known_at: Some(known) }
+        let event_at = Some(self.rows.events()[newest]);
+        Evaluated { value, event_at, known_at: Some(known), complete: self.stretch.complete }
+    }
+
+    fn nothing(&self) -> Evaluated {
+        Evaluated { value: Err(self.why_nothing()), event_at: None, known_at: None, complete: self.stretch.complete }
+    }
+
+    fn why_nothing(&self) -> Missing {
+        let known = |row: usize| self.rows.known()[row] <= self.at;
+        let by_now = self.rows.events().partition_point(|event| *event <= self.at);
+        if self.stretch.rows.clone().any(known) {
+            Missing::Null
+        } else if (0..by_now).rev().any(known) {
+            Missing::OutsideWindow
+        } else {
+            Missing::NotFound
+        }
     }
 }
 
-/// What one pass over the rows finds.
-struct Sum {
+/// What one pass over the rows finds in one column and window.
+struct Tally {
     count: f64,
     sum: f64,
     least: f64,
     greatest: f64,
     known: i64,
     newest: Option<usize>,
+    deviation: Option<Deviation>,
+    distinct: Option<Distinct>,
+    quantiles: Option<Quantiles>,
+    frequencies: Option<Frequencies>,
 }
 
-impl Sum {
-    fn of(rows: impl Iterator<Item = usize>, used: &Used<'_>) -> Self {
-        let none = Self {
+impl Tally {
+    fn new(wanted: &Wanted) -> Self {
+        Self {
             count: 0.0,
             sum: 0.0,
             least: f64::INFINITY,
             greatest: f64::NEG_INFINITY,
             known: i64::MIN,
             newest: None,
-        };
-        rows.fold(none, |seen, row| {
-            let value = used.value(row);
-            Self {
-                count: seen.count + 1.0,
-                sum: seen.sum + value,
-                least: if value < seen.least { value } else { seen.least },
-                greatest: if value > seen.greatest { value } else { seen.greatest },
-                known: seen.known.max(used.rows.known()[row]),
-                newest: Some(row),
-            }
-        })
+            deviation: wanted.deviation.then(Deviation::default),
+            distinct: wanted.distinct.then(Distinct::new),
+            quantiles: wanted.quantiles.then(Quantiles::new),
+            frequencies: wanted.frequencies.then(Frequencies::default),
+        }
+    }
+
+    fn add(&mut self, row: usize, known: i64, value: f64) {
+        if value.is_nan() {
+            return;
+        }
+        self.count += 1.0;
+        self.sum += value;
+        self.least = if value < self.least { value } else { self.least };
+        self.greatest = if value > self.greatest { value } else { self.greatest };
+        self.known = self.known.max(known);
+        self.newest = Some(row);
+        if let Some(deviation) = &mut self.deviation {
+            deviation.add(value);
+        }
+        if let Some(distinct) = &mut self.distinct {
+            distinct.add(value);
+        }
+        if let Some(quantiles) = &mut self.quantiles {
+            quantiles.add(value);
+        }
+        if let Some(frequencies) = &mut self.frequencies {
+            frequencies.add(value);
+        }
     }
 }
 
-fn why_nothing(rows: Rows<'_>, window: std::ops::Range<usize>, at: i64) -> Missing {
-    let known = |row: usize| rows.known()[row] <= at;
-    if window.clone().any(known) {
-        Missing::Null
-    } else if (0..window.start).rev().any(known) {
-        Missing::OutsideWindow
-    } else {
-        Missing::NotFound
+/// The mean and the sum of squared distances from it, by Welford's recurrence (Technometrics 4, 1962).
+#[derive(Default)]
+struct Deviation {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Deviation {
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let distance = value - self.mean;
+        self.mean += distance / self.count;
+        self.squares += distance * (value - self.mean);
+    }
+
+    /// The sample standard deviation; NaN of fewer than two values.
+    fn of_sample(&self) -> f64 {
+        (self.squares / (self.count - 1.0)).sqrt()
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use tenon_core::Span;
+    use tenon_core::{Span, Timestamp};
 
     use super::super::Timeline;
     use super::*;
@@ -163,8 +347,16 @@ mod tests {
     }
 
     fn at(aggregate: Aggregate, window: i64, rows: &[(i64, i64, f64)], at: i64) -> Result<f32, Missing> {
-        let feature = Feature { name: "x".into(), aggregate, column: Some(0), window: Span::hours(window) };
-        evaluate(&feature, timeline(rows).rows(), at * HOUR).value
+        one(&Feature::new("x", aggregate, Some(0), Span::hours(window)), rows, at).value
+    }
+
+    /// One feature of a history that began at hour 0.
+    fn one(feature: &Feature, rows: &[(i64, i64, f64)], at: i64) -> Evaluated {
+        let mut told = Vec::new();
+        let kernel = Kernel::new(1000 * HOUR, [feature]);
+        kernel.evaluator().evaluate(timeline(rows).rows(), at * HOUR, Some(0), |feature| told.push(feature));
+        assert_eq!(told.len(), 1);
+        told[0]
     }
 
     #[test]
@@ -204,9 +396,59 @@ mod tests {
 
     #[test]
     fn the_moment_when_a_value_was_known_is_that_of_its_last_known_row() {
-        let rows = timeline(&[(1, 5, 1.0), (2, 2, 1.0), (3, 9, 1.0)]);
-        let mean = Feature { name: "x".into(), aggregate: Aggregate::Mean, column: Some(0), window: Span::hours(9) };
-        let seen = evaluate(&mean, rows.rows(), 6 * HOUR);
+        let rows = [(1, 5, 1.0), (2, 2, 1.0), (3, 9, 1.0)];
+        let seen = one(&Feature::new("x", Aggregate::Mean, Some(0), Span::hours(9)), &rows, 6);
         assert_eq!((seen.event_at, seen.known_at), (Some(2 * HOUR), Some(5 * HOUR)));
+    }
+
+    #[test]
+    fn every_aggregate_of_one_window_says_its_own() {
+        let rows = [(1, 1, 5.0), (2, 2, 2.0), (3, 3, 5.0), (4, 4, 9.0)];
+        let parameters = |aggregate, q, k| Feature { q, k, ..Feature::new("x", aggregate, Some(0), Span::hours(4)) };
+        let plain = |aggregate| parameters(aggregate, None, None);
+        let quantile = |q| parameters(Aggregate::Quantile, Some(q), None);
+        let top = |k| parameters(Aggregate::TopK, None, Some(k));
+        let told = |feature: Feature| one(&feature, &rows, 4).value;
+        assert_eq!(told(plain(Aggregate::First)), Ok(5.0));
+        assert_eq!(told(plain(Aggregate::Distinct)), Ok(3.0));
+        assert_eq!(told(plain(Aggregate::Rate)), Ok((4.0 / 14_400.0) as f32), "a second");
+        assert_eq!([0.0, 0.34, 0.9, 1.0].map(|q| told(quantile(q))), [Ok(2.0), Ok(5.0), Ok(5.0), Ok(9.0)]);
+        assert_eq!([1, 2, 3].map(|k| told(top(k))), [Ok(5.0), Ok(2.0), Ok(9.0)]);
+        assert_eq!(told(top(4)), Err(Missing::Null), "there are no four different values");
+        assert_eq!(told(plain(Aggregate::Complete)), Ok(1.0));
+        let none = |aggregate| one(&plain(aggregate), &rows, 9).value;
+        assert_eq!([Aggregate::Distinct, Aggregate::Rate].map(none), [Ok(0.0); 2]);
+        assert_eq!([Aggregate::First, Aggregate::Quantile].map(none), [Err(Missing::OutsideWindow); 2]);
+    }
+
+    #[test]
+    fn what_the_history_cannot_fill_is_marked() {
+        let rows = [(1, 1, 5.0), (2, 2, 2.0)];
+        let complete =
+            |aggregate, window: Window, at| one(&Feature::new("x", aggregate, Some(0), window), &rows, at).complete;
+        let hours = |hours| Window::from(Span::hours(hours));
+        assert!(complete(Aggregate::Mean, hours(2), 2));
+        assert!(!complete(Aggregate::Mean, hours(3), 2));
+        assert!(!complete(Aggregate::First, hours(3), 2));
+        assert!(complete(Aggregate::Last, hours(3), 2), "whatever was before, this is the last");
+        let filled = |window: Window, at| one(&Feature::new("x", Aggregate::Complete, None, window), &rows, at).value;
+        assert_eq!((filled(hours(2), 2), filled(hours(3), 2)), (Ok(1.0), Ok(0.0)));
+        let daily = Window::Tumbling { every: Span::hours(2), origin: Timestamp::from_micros(HOUR) };
+        assert_eq!((filled(daily, 2), filled(daily, 3)), (Ok(0.0), Ok(1.0)));
+        let begun = Kernel::new(HOUR, &[Feature::new("x", Aggregate::Complete, None, Window::Lifetime)]);
+        begun.evaluator().evaluate(Rows::none(), 0, None, |told| assert_eq!(told.value, Ok(0.0)));
+    }
+
+    #[test]
+    fn windows_and_columns_of_one_view_are_apart() {
+        let rows = [(1, 1, 1.0), (5, 5, 10.0), (8, 8, 100.0)];
+        let features = [9, 4, 1].map(|window| Feature::new("x", Aggregate::Sum, Some(0), Span::hours(window)));
+        let mut told = Vec::new();
+        let kernel = Kernel::new(9 * HOUR, &features);
+        let mut evaluator = kernel.evaluator();
+        for at in [8, 9] {
+            evaluator.evaluate(timeline(&rows).rows(), at * HOUR, Some(0), |feature| told.push(feature.value));
+        }
+        assert_eq!(told, [Ok(111.0), Ok(110.0), Ok(100.0), Ok(111.0), Ok(100.0), Ok(0.0)]);
     }
 }

@@ -24,11 +24,13 @@ pub enum PointInTimeError {
         /// What is needed, in words.
         wanted: &'static str,
     },
-    /// A feature aggregates a column but names none.
-    #[error("feature `{feature}` names no column to compute from")]
-    NoColumnNamed {
+    /// A feature lacks what its aggregate needs.
+    #[error("feature `{feature}` has no `{what}`, which its aggregate needs")]
+    Unsaid {
         /// The feature.
         feature: String,
+        /// The key that is not there.
+        what: &'static str,
     },
     /// The entities' keys do not fit.
     #[error("the keys of the entities take more than 4 GB; read fewer rows at once")]

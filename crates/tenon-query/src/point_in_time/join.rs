@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use rayon::prelude::*;
 
 use super::rows::order;
-use super::{KeyType, Keys, PointInTimeError, Rows, SourceRows, View, evaluate, moments};
+use super::{KeyType, Keys, PointInTimeError, Rows, SourceRows, View, moments};
 
 /// Observations that one task joins at a time.
 const CHUNK: usize = 2048;
@@ -22,6 +22,8 @@ pub struct History {
     known: Vec<i64>,
     values: Vec<f64>,
     width: usize,
+    /// When the first of all rows was known.
+    began: Option<i64>,
 }
 
 impl History {
@@ -51,6 +53,7 @@ impl History {
             known: Vec::with_capacity(rows.len()),
             values: Vec::with_capacity(rows.values.len()),
             width: rows.width,
+            began: rows.began(),
         };
         for group in sorted.chunk_by(|a, b| ids_of_rows[*a as usize] == ids_of_rows[*b as usize]) {
             let start = history.events.len();
@@ -78,47 +81,56 @@ impl History {
         }
     }
 
-    /// One Float32 column a feature, a row for each observation as of its own moment. Where a part of an observation's
-    /// entity or its moment is null, so are the features.
+    /// The view's features, a row for each observation as of its own moment. Where a part of an observation's entity or its
+    /// moment is null, so are the features.
     ///
     /// # Errors
     /// When the observations lack a column of the entity or the moment, or hold another type.
-    pub fn join(
-        &self,
-        view: &View,
-        observations: &RecordBatch,
-        decided_at: &str,
-    ) -> Result<Vec<ArrayRef>, PointInTimeError> {
+    pub fn join(&self, view: &View, observations: &RecordBatch, decided_at: &str) -> Result<Joined, PointInTimeError> {
         let keys = Keys::read(observations, &view.entity, &self.types)?;
         let decided = moments(observations, decided_at)?;
-        let width = view.features.len();
-        let mut joined = vec![f32::NAN; observations.num_rows() * width];
-        if width > 0 {
-            joined.par_chunks_mut(CHUNK * width).enumerate().for_each(|(chunk, values)| {
-                let mut key = Vec::new();
-                for (at, values) in values.chunks_mut(width).enumerate() {
-                    let row = chunk * CHUNK + at;
-                    key.clear();
-                    if decided.is_null(row) || !keys.write(row, &mut key) {
-                        continue;
-                    }
-                    let rows = self.rows(&key);
-                    for (feature, value) in view.features.iter().zip(values) {
-                        *value = evaluate(feature, rows, decided.value(row)).value.unwrap_or(f32::NAN);
-                    }
+        let (rows, width) = (observations.num_rows(), view.features.len());
+        let mut values = vec![f32::NAN; rows * width];
+        let kernel = view.kernel();
+        let chunk = |(chunk, values): (usize, &mut [f32])| {
+            let (mut key, mut evaluator, mut incomplete) = (Vec::new(), kernel.evaluator(), vec![0; width]);
+            for (at, values) in values.chunks_mut(width).enumerate() {
+                let row = chunk * CHUNK + at;
+                key.clear();
+                if decided.is_null(row) || !keys.write(row, &mut key) {
+                    continue;
                 }
-            });
-        }
+                let mut places = values.iter_mut().zip(&mut incomplete);
+                evaluator.evaluate(self.rows(&key), decided.value(row), self.began, |feature| {
+                    if let Some((value, incomplete)) = places.next() {
+                        *value = feature.value.unwrap_or(f32::NAN);
+                        *incomplete += u64::from(feature.value.is_ok() && !feature.complete);
+                    }
+                });
+            }
+            incomplete
+        };
+        let sum = |one: Vec<u64>, other: Vec<u64>| one.into_iter().zip(other).map(|(one, other)| one + other).collect();
+        let incomplete =
+            values.par_chunks_mut(CHUNK * width.max(1)).enumerate().map(chunk).reduce(|| vec![0; width], sum);
         let column = |feature: usize| {
-            let mut column = Float32Builder::with_capacity(observations.num_rows());
-            joined[feature..].iter().step_by(width).for_each(|value| {
-                column.append_option((!value.is_nan()).then_some(*value));
+            let mut column = Float32Builder::with_capacity(rows);
+            (0..rows).map(|row| values[row * width + feature]).for_each(|value| {
+                column.append_option((!value.is_nan()).then_some(value));
             });
             Arc::new(column.finish()) as ArrayRef
         };
-        Ok(match joined.len() {
-            0 => (0..width).map(|_| Arc::new(Float32Builder::new().finish()) as ArrayRef).collect(),
-            _ => (0..width).into_par_iter().map(column).collect(),
-        })
+        Ok(Joined { columns: (0..width).into_par_iter().map(column).collect(), incomplete })
     }
+}
+
+/// A view's features, joined to observations.
+///
+/// # Shapes
+/// Both `[features]`, in the view's order.
+pub struct Joined {
+    /// One Float32 column of `[observations]` each.
+    pub columns: Vec<ArrayRef>,
+    /// In how many rows the value is of a window that begins before the view's history.
+    pub incomplete: Vec<u64>,
 }

@@ -2,9 +2,12 @@
 //!
 //! A [`View`] reads rows of a source ([`SourceRows`] holds what its query returned), each with an entity, an event time
 //! and the moment by which it was known. A feature at a moment `at` is an aggregate of the
-//! entity's rows whose event lies in `(at - window, at]` and which were known by `at`; nothing later can reach it.
+//! entity's rows whose event lies in its window (never after `at`) and which were known by `at`; nothing later can reach it.
 //! Whatever holds the rows, [`History`] for a whole table or [`Timeline`] for one entity in a store, hands the same
-//! ordered [`Rows`] to the same [`evaluate`], so that training and serving agree bit by bit.
+//! ordered [`Rows`] to the same [`Kernel`], so that training and serving agree bit by bit.
+//!
+//! A window is complete where it begins no earlier than the view's history: the moment at which its first row, of whatever
+//! entity, was known.
 
 mod aggregate;
 mod error;
@@ -12,14 +15,16 @@ mod join;
 mod key;
 mod rows;
 mod schema;
+mod sketch;
+mod stretch;
 #[cfg(test)]
 mod tests;
 mod timeline;
 mod view;
 
-pub use aggregate::{Evaluated, Missing, evaluate};
+pub use aggregate::{Evaluated, Evaluator, Kernel, Missing};
 pub use error::PointInTimeError;
-pub use join::History;
+pub use join::{History, Joined};
 pub use key::{KeyType, Keys};
 pub use rows::{Rows, SourceRows, moments};
 pub use schema::{Session, schema_of};

@@ -11,33 +11,59 @@ use arrow::array::{
 use arrow::datatypes::Float32Type;
 use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
-use tenon_core::Span;
-use tenon_core::spec::Aggregate;
+use tenon_core::spec::{Aggregate, Window};
+use tenon_core::{Span, Timestamp};
 
 use super::*;
 
 const MINUTE: i64 = 60_000_000;
-const AGGREGATES: [Aggregate; 8] = [
+const TTL: i64 = 30;
+const AGGREGATES: [Aggregate; 14] = [
     Aggregate::Last,
+    Aggregate::First,
     Aggregate::Count,
     Aggregate::Sum,
     Aggregate::Mean,
     Aggregate::Min,
     Aggregate::Max,
     Aggregate::Std,
+    Aggregate::Distinct,
+    Aggregate::Quantile,
+    Aggregate::TopK,
+    Aggregate::Rate,
     Aggregate::Age,
+    Aggregate::Complete,
 ];
 
-/// Every aggregate over a short window and over the time to live, of a column, and of the rows where that makes sense.
+fn windows() -> [Window; 6] {
+    let minutes = |minutes| Span::from_micros(minutes * MINUTE);
+    [
+        Window::Sliding(minutes(7)),
+        Window::Sliding(minutes(30)),
+        Window::Tumbling { every: minutes(15), origin: Timestamp::from_micros(0) },
+        Window::Tumbling { every: minutes(11), origin: Timestamp::from_micros(500 * MINUTE + 1) },
+        Window::Session { gap: minutes(4) },
+        Window::Lifetime,
+    ]
+}
+
+/// Every aggregate over every window, of a column, and of the rows where that makes sense.
 fn view(known_at: bool) -> View {
     let mut features = Vec::new();
     for aggregate in AGGREGATES {
-        for window in [7, 30] {
-            let name = format!("{aggregate:?}_{window}");
-            let window = Span::from_micros(window * MINUTE);
-            features.push(Feature { name: name.clone(), aggregate, column: Some(0), window });
-            if matches!(aggregate, Aggregate::Count | Aggregate::Age) {
-                features.push(Feature { name: format!("{name}_rows"), aggregate, column: None, window });
+        // A rate is of a window with a length.
+        let fits = |window: &Window| aggregate != Aggregate::Rate || window.span().is_some();
+        for window in windows().into_iter().filter(fits) {
+            let name = format!("{aggregate:?} over {window}");
+            let (q, k) = match aggregate {
+                Aggregate::Quantile => (Some(0.7), None),
+                Aggregate::TopK => (None, Some(2)),
+                _ => (None, None),
+            };
+            let column = (aggregate != Aggregate::Complete).then_some(0);
+            features.push(Feature { q, k, ..Feature::new(&name, aggregate, column, window) });
+            if matches!(aggregate, Aggregate::Count | Aggregate::Rate | Aggregate::Age) {
+                features.push(Feature::new(&format!("{name} of rows"), aggregate, None, window));
             }
         }
     }
@@ -46,7 +72,7 @@ fn view(known_at: bool) -> View {
         event_time: "event".into(),
         known_at: known_at.then(|| "known".into()),
         columns: vec!["delay".into()],
-        ttl: Span::from_micros(30 * MINUTE),
+        ttl: Span::from_micros(TTL * MINUTE),
         features,
     }
 }
@@ -100,42 +126,105 @@ fn batch(rows: &[Row]) -> RecordBatch {
     .unwrap()
 }
 
-/// The definition, in the plainest words: no index, no order of storage, nothing shared with the code under test.
-fn by_definition(view: &View, feature: &Feature, rows: &[Row], carrier: u8, origin: bool, at: i64) -> Option<f32> {
-    let mut used: Vec<(i64, i64, f64)> = Vec::new();
-    for row in rows {
-        let (Some(event), true) = (row.event, row.carrier == Some(carrier) && row.origin == Some(origin)) else {
-            continue;
-        };
-        let known = match (&view.known_at, row.known) {
-            (None, _) => event,
-            (Some(_), Some(known)) => known.max(event),
-            (Some(_), None) => continue,
-        };
-        let value = row.delay.filter(|value| !value.is_nan());
-        let window = feature.window.as_micros();
-        if event > at - window && event <= at && known <= at && (feature.column.is_none() || value.is_some()) {
-            used.push((event, known, value.unwrap_or(f64::NAN)));
+/// A row with its entity, as (event, known, value); none: it can never be used.
+fn usable(view: &View, row: &Row) -> Option<((u8, bool), (i64, i64, f64))> {
+    let event = row.event?;
+    let known = match &view.known_at {
+        None => event,
+        Some(_) => row.known?.max(event),
+    };
+    let value = row.delay.filter(|value| !value.is_nan()).unwrap_or(f64::NAN);
+    Some(((row.carrier?, row.origin?), (event, known, value)))
+}
+
+/// From when to when a window reaches, both ends in: of microseconds, so that what is open at an end is closed at the next.
+fn reach(window: Window, known: &[(i64, i64, f64)], at: i64) -> (i64, i64) {
+    match window {
+        Window::Lifetime => (i64::MIN, at),
+        Window::Sliding(span) => (at - span.as_micros() + 1, at),
+        Window::Tumbling { every, origin } => {
+            let (every, mut end) = (every.as_micros(), origin.as_micros());
+            while end > at {
+                end -= every;
+            }
+            while end + every <= at {
+                end += every;
+            }
+            (end - every, end - 1)
+        }
+        Window::Session { gap } => {
+            let mut first = at;
+            while let Some(before) = known
+                .iter()
+                .map(|row| row.0)
+                .filter(|event| *event < first && *event >= first - gap.as_micros() && *event > at - TTL * MINUTE)
+                .min()
+            {
+                first = before;
+            }
+            (first.max(at - TTL * MINUTE + 1), at)
         }
     }
-    used.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
+}
+
+/// The definition, in the plainest words: no index, no order of storage, nothing shared with the code under test.
+fn by_definition(view: &View, feature: &Feature, rows: &[Row], entity: (u8, bool), at: i64) -> Option<f32> {
+    let all: Vec<_> = rows.iter().filter_map(|row| usable(view, row)).collect();
+    let mut known: Vec<_> =
+        all.iter().filter(|row| row.0 == entity && row.1.1 <= at && row.1.0 <= at).map(|row| row.1).collect();
+    known.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
+    let (from, to) = reach(feature.window, &known, at);
+    if feature.aggregate == Aggregate::Complete {
+        let began = all.iter().map(|row| row.1.1).min()?;
+        let filled = match feature.window {
+            Window::Lifetime => began <= at,
+            Window::Sliding(_) => began < from,
+            Window::Tumbling { .. } => began <= from,
+            Window::Session { gap } => began <= from - gap.as_micros() && from - gap.as_micros() >= at - TTL * MINUTE,
+        };
+        return Some(f32::from(u8::from(filled)));
+    }
+    let of_column = |row: &&(i64, i64, f64)| feature.column.is_none() || !row.2.is_nan();
+    let used: Vec<_> = known.iter().filter(|row| row.0 >= from && row.0 <= to).filter(of_column).collect();
     let values: Vec<f64> = used.iter().map(|row| row.2).collect();
+    let mut sorted = values.clone();
+    sorted.sort_by(f64::total_cmp);
+    let mut different = sorted.clone();
+    different.dedup();
     let count = values.len() as f64;
     let sum = values.iter().fold(0.0, |sum, value| sum + value);
     let value = match feature.aggregate {
         Aggregate::Count => Some(count),
         Aggregate::Sum => Some(sum),
+        Aggregate::Distinct => Some(different.len() as f64),
+        Aggregate::Rate => feature.window.span().map(|span| count / span.as_secs_f64()),
         _ if used.is_empty() => None,
         Aggregate::Last => values.last().copied(),
+        Aggregate::First => values.first().copied(),
         Aggregate::Mean => Some(sum / count),
-        Aggregate::Min => values.iter().copied().reduce(f64::min),
-        Aggregate::Max => values.iter().copied().reduce(f64::max),
+        Aggregate::Min => sorted.first().copied(),
+        Aggregate::Max => sorted.last().copied(),
         Aggregate::Std if values.len() < 2 => None,
         Aggregate::Std => {
-            let mean = sum / count;
-            Some((values.iter().fold(0.0, |sum, value| sum + (value - mean) * (value - mean)) / (count - 1.0)).sqrt())
+            let (mut mean, mut squares) = (0.0, 0.0);
+            for (before, value) in values.iter().enumerate() {
+                let distance = value - mean;
+                mean += distance / (before as f64 + 1.0);
+                squares += distance * (value - mean);
+            }
+            let mean_of_all = sum / count;
+            let in_two_passes = values.iter().map(|value| (value - mean_of_all).powi(2)).sum::<f64>();
+            assert!((squares - in_two_passes).abs() <= 1e-9 * in_two_passes + 1e-6, "{squares} {in_two_passes}");
+            Some((squares / (count - 1.0)).sqrt())
+        }
+        Aggregate::Quantile => sorted.get((0.7 * (count - 1.0)) as usize).copied(),
+        Aggregate::TopK => {
+            let times = |value: &f64| values.iter().filter(|other| *other == value).count();
+            different.sort_by_key(|value| std::cmp::Reverse(times(value)));
+            different.get(1).copied()
         }
         Aggregate::Age => used.last().map(|row| (at - row.0) as f64 / (60 * MINUTE) as f64),
+        Aggregate::Complete => unreachable!(),
     };
     value.map(|value| value as f32)
 }
@@ -161,7 +250,7 @@ proptest! {
         let asked: Vec<Row> = observations.iter().map(|(carrier, origin, at)| Row {
             carrier: Some(*carrier), origin: Some(*origin), event: Some(at * MINUTE), known: None, delay: None,
         }).collect();
-        let joined = history.join(&view, &batch(&asked), "event").unwrap();
+        let joined = history.join(&view, &batch(&asked), "event").unwrap().columns;
 
         // Online, rows arrive one by one in an order of their own.
         let source = SourceRows::read(&view, &types, &[whole]).unwrap();
@@ -189,15 +278,23 @@ proptest! {
             for (event, known, value) in gone {
                 prop_assert!(as_of_then.remove(event, known, &[value]));
             }
-            for (column, feature) in joined.iter().zip(&view.features) {
-                let column = column.as_primitive::<Float32Type>();
+            let read = |rows: Rows<'_>, began: Option<i64>| {
+                let mut read = Vec::new();
+                view.kernel().evaluator().evaluate(rows, at, began, |feature| read.push(feature));
+                read
+            };
+            let online = read(as_of_then.rows(), source.began().filter(|began| *began <= at));
+            let late = read(everything.get(&key).map_or_else(Rows::none, Timeline::rows), source.began());
+            for (place, feature) in view.features.iter().enumerate() {
+                let (column, online, late) = (joined[place].as_primitive::<Float32Type>(), online[place], late[place]);
                 let offline = column.is_valid(row).then(|| column.value(row).to_bits());
-                let online = evaluate(feature, as_of_then.rows(), at);
-                let late = evaluate(feature, everything.get(&key).map_or_else(Rows::none, Timeline::rows), at);
-                let defined = by_definition(&view, feature, &rows, *carrier, *origin, at).map(f32::to_bits);
+                let defined = by_definition(&view, feature, &rows, (*carrier, *origin), at).map(f32::to_bits);
+                // Of no rows at all nothing is known, and a window is not complete.
+                let defined = defined.or((feature.aggregate == Aggregate::Complete).then_some(0));
                 prop_assert_eq!(offline, defined, "{} at {}", &feature.name, at);
                 prop_assert_eq!(online.value.ok().map(f32::to_bits), defined, "{} at {}", &feature.name, at);
-                prop_assert_eq!((late.value.ok(), late.known_at, late.event_at), (online.value.ok(), online.known_at, online.event_at));
+                prop_assert_eq!((late.value.ok(), late.known_at, late.event_at, late.complete),
+                    (online.value.ok(), online.known_at, online.event_at, online.complete));
                 prop_assert!(online.known_at.is_none_or(|known| known <= at));
             }
         }
@@ -237,8 +334,8 @@ fn a_key_without_one_of_its_parts_has_no_features() {
         Row { event: None, ..row(Some(1), Some(true)) },
     ];
     let joined = history.join(&view, &batch(&asked), "event").unwrap();
-    let count = view.features.iter().position(|feature| feature.name == "Count_7_rows").unwrap();
-    let count = joined[count].as_primitive::<Float32Type>();
+    let count = view.features.iter().position(|feature| feature.name == "Count over 7m of rows").unwrap();
+    let count = joined.columns[count].as_primitive::<Float32Type>();
     let counted: Vec<_> = count.iter().collect();
     assert_eq!(counted, [Some(1.0), None, Some(0.0), None]);
 }

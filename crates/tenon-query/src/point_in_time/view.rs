@@ -1,12 +1,12 @@
 //! A feature view in the form that the kernel computes.
 
 use tenon_core::Span;
-use tenon_core::spec::{Aggregate, FeatureViewSpec};
+use tenon_core::spec::{Aggregate, FeatureViewSpec, Window};
 
-use super::PointInTimeError;
+use super::{Kernel, PointInTimeError};
 
 /// A feature view: which columns of its source mean what, and what to compute of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct View {
     /// The columns that together name the entity.
     pub entity: Vec<String>,
@@ -23,7 +23,7 @@ pub struct View {
 }
 
 /// One feature of a view.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Feature {
     /// Its name.
     pub name: String,
@@ -31,15 +31,26 @@ pub struct Feature {
     pub aggregate: Aggregate,
     /// The index in [`View::columns`] of what it is computed from; none: the rows themselves.
     pub column: Option<usize>,
-    /// Over which stretch before the moment; never longer than the view's time to live.
-    pub window: Span,
+    /// Over which stretch; a sliding one is never longer than the view's time to live.
+    pub window: Window,
+    /// Which quantile, from 0 to 1; only [`Aggregate::Quantile`] has one.
+    pub q: Option<f64>,
+    /// Which of the most frequent values, from 1 on; only [`Aggregate::TopK`] has one.
+    pub k: Option<i64>,
+}
+
+impl Feature {
+    /// A feature whose aggregate needs nothing else to be said.
+    pub fn new(name: &str, aggregate: Aggregate, column: Option<usize>, window: impl Into<Window>) -> Self {
+        Self { name: name.to_owned(), aggregate, column, window: window.into(), q: None, k: None }
+    }
 }
 
 impl View {
     /// The view that a file declares.
     ///
     /// # Errors
-    /// [`PointInTimeError::NoColumnNamed`] when a feature aggregates values but names no column.
+    /// [`PointInTimeError::Unsaid`] when a feature aggregates values but names no column, or lacks `q` or `k`.
     pub fn new(spec: &FeatureViewSpec) -> Result<Self, PointInTimeError> {
         let mut columns: Vec<String> = Vec::new();
         let mut features = Vec::with_capacity(spec.features.len());
@@ -50,11 +61,17 @@ impl View {
                     columns.len() - 1
                 })
             });
-            if column.is_none() && !matches!(feature.aggregate, Aggregate::Count | Aggregate::Age) {
-                return Err(PointInTimeError::NoColumnNamed { feature: name.clone() });
+            let aggregate = feature.aggregate;
+            let lacks = [
+                ("column", column.is_none() && aggregate.needs_column()),
+                ("q", feature.q.is_none() && aggregate == Aggregate::Quantile),
+                ("k", feature.k.is_none() && aggregate == Aggregate::TopK),
+            ];
+            if let Some((what, _)) = lacks.into_iter().find(|(_, lacks)| *lacks) {
+                return Err(PointInTimeError::Unsaid { feature: name.clone(), what });
             }
-            let window = feature.window.unwrap_or(spec.ttl).min(spec.ttl);
-            features.push(Feature { name: name.clone(), aggregate: feature.aggregate, column, window });
+            let window = spec.window_of(feature);
+            features.push(Feature { name: name.clone(), aggregate, column, window, q: feature.q, k: feature.k });
         }
         Ok(Self {
             entity: spec.entity.clone(),
@@ -64,5 +81,21 @@ impl View {
             ttl: spec.ttl,
             features,
         })
+    }
+
+    /// All features, ready to be computed.
+    pub fn kernel(&self) -> Kernel {
+        Kernel::new(self.ttl.as_micros(), &self.features)
+    }
+
+    /// Whether rows count however old they are.
+    pub fn is_lifelong(&self) -> bool {
+        self.features.iter().any(|feature| feature.window == Window::Lifetime)
+    }
+
+    /// Whether a column may hold text: nothing is asked of its values but whether they differ.
+    pub(super) fn takes_text(&self, column: usize) -> bool {
+        let mut readers = self.features.iter().filter(|feature| feature.column == Some(column));
+        readers.all(|feature| feature.aggregate == Aggregate::Distinct)
     }
 }

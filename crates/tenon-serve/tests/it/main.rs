@@ -203,6 +203,7 @@ impl World {
             tables: Vec::new(),
             definition: artifact,
             known_by: moment,
+            incomplete: Default::default(),
         };
         let started = RunStarted {
             run,

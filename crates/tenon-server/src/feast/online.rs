@@ -217,7 +217,7 @@ fn answer<'a>(
     };
     let keys = asked.entities.values().map(|keys| Vector {
         values: Values::Keys(keys),
-        statuses: vec![FeatureStatus::Present.as_str(); keys.len()],
+        statuses: vec![FeatureStatus::Present.in_feast(); keys.len()],
         event_timestamps: vec![NO_MOMENT; keys.len()],
     });
     let read = columns.iter().map(|column| Vector {
@@ -230,5 +230,5 @@ fn answer<'a>(
 
 /// A number that JSON cannot write stands in the answer as null, which is not what was found.
 fn status((value, status): (&Option<f32>, &FeatureStatus)) -> &'static str {
-    if value.is_some_and(|value| !value.is_finite()) { "INVALID" } else { status.as_str() }
+    if value.is_some_and(|value| !value.is_finite()) { "INVALID" } else { status.in_feast() }
 }

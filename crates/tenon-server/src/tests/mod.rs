@@ -149,6 +149,7 @@ async fn register(ledger: &Ledger, clock: &dyn Clock, folder: &std::path::Path) 
         tables: Vec::new(),
         definition: artifact,
         known_by: now,
+        incomplete: Default::default(),
     };
     let started = RunStarted {
         run,

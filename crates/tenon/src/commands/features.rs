@@ -47,9 +47,11 @@ fn row(found: &FoundFeature) -> [String; 9] {
     ]
 }
 
-/// `mean of dep_delay, 3h`.
+/// `mean of dep_delay, 3h`; `quantile 0.9 of dep_delay, 3h`.
 fn computed(found: &FoundFeature) -> String {
-    let aggregate = format!("{:?}", found.aggregate).to_lowercase();
+    let word = serde_json::to_value(found.aggregate).ok().and_then(|word| word.as_str().map(str::to_owned));
+    let which = found.q.map(|q| q.to_string()).or_else(|| found.k.map(|k| k.to_string()));
+    let aggregate = [word, which].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let of = found.column.as_ref().map_or_else(String::new, |column| format!(" of {column}"));
     format!("{aggregate}{of}, {}", found.window)
 }

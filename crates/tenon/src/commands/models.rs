@@ -34,11 +34,15 @@ pub async fn train(context: &Context, model: &str) -> Result<Answer, Failure> {
 /// A version and what its gates said.
 pub fn judged(record: &VersionRecord) -> String {
     let version = &record.registered.version;
-    let trained = format!(
-        "{version} learnt from {} rows and was judged by {}",
-        count(record.run.training_set.train_rows),
-        count(record.run.training_set.test_rows)
-    );
+    let set = &record.run.training_set;
+    let mut trained =
+        format!("{version} learnt from {} rows and was judged by {}", count(set.train_rows), count(set.test_rows));
+    for (feature, rows) in &set.incomplete {
+        trained.push_str(&format!(
+            "\n  in {} of them the window of `{feature}` begins before the data does",
+            count(*rows)
+        ));
+    }
     let rows = record.gates.iter().map(|gate| {
         [
             gate.gate.clone(),
