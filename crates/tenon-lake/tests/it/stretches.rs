@@ -1,7 +1,7 @@
 //! Ordered sources: rows and positions land together, once.
 
-use tenon_core::{AsOf, Timestamp};
 use tenon_core::fact::Stretch;
+use tenon_core::{AsOf, Timestamp};
 use tenon_lake::{Checked, LakeError, SetAside, WriteOutcome};
 
 use crate::fixture::{Company, FLIGHTS, HOUR, ana, flights, name, source_of, specs};
