@@ -30,8 +30,6 @@ pub(crate) const MOST_BYTES: usize = 64 << 20;
 const MOST_VALUES: usize = 4_000_000;
 /// So many rows are looked up at once.
 const ROWS_AT_ONCE: usize = 16_384;
-/// Every status, in the order of their numbers.
-
 /// How to read.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

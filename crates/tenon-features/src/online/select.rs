@@ -52,6 +52,9 @@ pub struct Selected {
     features: usize,
 }
 
+/// A feature's place in its view, and in the answer.
+type Asked = (usize, usize);
+
 struct Chosen {
     view: Arc<LiveView>,
     /// The features of it that are asked for.
@@ -63,7 +66,7 @@ struct Chosen {
 impl Selected {
     pub(crate) fn of(live: &Live, features: &[FeatureRef]) -> Result<Self, FeatureError> {
         let mut selected = Self { views: Vec::new(), keys: Vec::new(), features: features.len() };
-        let mut chosen: Vec<(Arc<LiveView>, Vec<(usize, usize)>)> = Vec::new();
+        let mut chosen: Vec<(Arc<LiveView>, Vec<Asked>)> = Vec::new();
         for (place, feature) in features.iter().enumerate() {
             let view = match live.views.get(&feature.view) {
                 Some(Ok(view)) => view,

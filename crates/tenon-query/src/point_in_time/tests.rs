@@ -126,8 +126,11 @@ fn batch(rows: &[Row]) -> RecordBatch {
     .unwrap()
 }
 
-/// A row with its entity, as (event, known, value); none: it can never be used.
-fn usable(view: &View, row: &Row) -> Option<((u8, bool), (i64, i64, f64))> {
+/// A row as (event, known, value).
+type Usable = (i64, i64, f64);
+
+/// A row with its entity; none: it can never be used.
+fn usable(view: &View, row: &Row) -> Option<((u8, bool), Usable)> {
     let event = row.event?;
     let known = match &view.known_at {
         None => event,
@@ -138,7 +141,7 @@ fn usable(view: &View, row: &Row) -> Option<((u8, bool), (i64, i64, f64))> {
 }
 
 /// From when to when a window reaches, both ends in: of microseconds, so that what is open at an end is closed at the next.
-fn reach(window: Window, known: &[(i64, i64, f64)], at: i64) -> (i64, i64) {
+fn reach(window: Window, known: &[Usable], at: i64) -> (i64, i64) {
     match window {
         Window::Lifetime => (i64::MIN, at),
         Window::Sliding(span) => (at - span.as_micros() + 1, at),
