@@ -1,11 +1,14 @@
 """Every aggregate over every kind of window: training sets and online reads against DuckDB over the same Delta table."""
 
 import io
+import json
 import random
+import tomllib
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
+import jsonschema
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -36,23 +39,23 @@ WINDOWS = {
 }
 #: Of a window: from when on and until when a payment counts. A visit is found by its gaps.
 BOUNDS = {
-    "day": "at > decided_at - INTERVAL 1 DAY",
-    "week": "at > decided_at - INTERVAL 7 DAY",
-    "whole": "at >= whole_end - INTERVAL 1 DAY AND at < whole_end",
+    "day": "paid_at > decided_at - INTERVAL 1 DAY",
+    "week": "paid_at > decided_at - INTERVAL 7 DAY",
+    "whole": "paid_at >= whole_end - INTERVAL 1 DAY AND paid_at < whole_end",
     "visit": "gaps = 0",
     "ever": "true",
 }
 #: As DuckDB computes them of `amount`, with how many digits of a float32 may differ.
 EXACT = {
-    "last": "arg_max(amount, at)",
-    "first": "arg_min(amount, at)",
+    "last": "arg_max(amount, paid_at)",
+    "first": "arg_min(amount, paid_at)",
     "count": "count(amount)",
     "sum": "coalesce(sum(amount), 0)",
     "mean": "avg(amount)",
     "min": "min(amount)",
     "max": "max(amount)",
     "std": "stddev_samp(amount)",
-    "age": "date_diff('microsecond', max(at) FILTER (amount IS NOT NULL), any_value(decided_at)) / 3600e6",
+    "age": "date_diff('microsecond', max(paid_at) FILTER (amount IS NOT NULL), any_value(decided_at)) / 3600e6",
 }
 ACCOUNTS = "abcd"
 
@@ -80,8 +83,8 @@ class Shop(Folder):
     def __init__(self, folder: Path):
         super().__init__(folder)
         chance = random.Random(11)
-        columns = 'at = { type = "timestamp" }\nknown_at = { type = "timestamp" }\nshop = { type = "string" }\namount = { type = "float64", nullable = true }'
-        (self.datasets / "payments.toml").write_text(DATASET.format(name="payments", time="at", columns=columns))
+        columns = 'paid_at = { type = "timestamp" }\nknown_at = { type = "timestamp" }\nshop = { type = "string" }\namount = { type = "float64", nullable = true }'
+        (self.datasets / "payments.toml").write_text(DATASET.format(name="payments", time="paid_at", columns=columns))
         columns = 'decided_at = { type = "timestamp" }\nlate = { type = "boolean" }'
         (self.datasets / "decisions.toml").write_text(DATASET.format(name="decisions", time="decided_at", columns=columns))
         pod = self.datasets.parent
@@ -89,7 +92,7 @@ class Shop(Folder):
             (pod / name).mkdir(exist_ok=True)
         (pod / "features" / "spending.toml").write_text(
             'description = "What an account pays"\nentity = ["account"]\ndataset = "payments"\n'
-            'source = "SELECT account, at, known_at, amount, shop FROM payments"\nevent_time = "at"\nknown_at = "known_at"\n'
+            'source = "SELECT account, paid_at, known_at, amount, shop FROM payments"\nevent_time = "paid_at"\nknown_at = "known_at"\n'
             f'ttl = "20d"\n[features]\n{features()}\n'
         )
         (pod / "models" / "fraud.toml").write_text(
@@ -106,7 +109,7 @@ class Shop(Folder):
             known = at + timedelta(seconds=chance.choice([0, 0, 0, 600, 9000]))
             amount = "" if chance.random() < 0.1 else chance.choice([chance.randrange(40), chance.randrange(10**6) / 64 - 900])
             rows.append(f"{row},{account},{at:%Y-%m-%dT%H:%M:%SZ},{known:%Y-%m-%dT%H:%M:%SZ},shop {chance.randrange(4000)},{amount}")
-        self.give("payments", "1", "\n".join(["id,account,at,known_at,shop,amount", *rows, ""]))
+        self.give("payments", "1", "\n".join(["id,account,paid_at,known_at,shop,amount", *rows, ""]))
         moments = [START + timedelta(seconds=second) for second in chance.sample(range(-DAY, 16 * DAY), 400)]
         accounts = [*ACCOUNTS, "big", "nobody"]
         rows = [f"{row},{chance.choice(accounts)},{moment:%Y-%m-%dT%H:%M:%SZ},{chance.choice(['true', 'false'])}" for row, moment in enumerate(moments)]
@@ -119,23 +122,24 @@ class Shop(Folder):
 
     def duckdb(self) -> pl.DataFrame:
         connection = duckdb.connect()
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.sql("SET TimeZone = 'UTC'")
         for name in ("payments", "decisions"):
             connection.register(name, DeltaTable(self.table(name)).to_pyarrow_table())
-        connection.execute(
+        connection.sql(
             """CREATE TABLE seen AS
             WITH pairs AS (
-                SELECT d.id, d.decided_at, p.at, p.shop, p.amount,
+                SELECT d.id, d.decided_at, p.paid_at, p.shop, p.amount,
                     d.decided_at - to_microseconds((epoch_us(d.decided_at) - epoch_us(TIMESTAMPTZ '2024-01-01T05:00:00Z') + 100 * 86400000000)
                         % 86400000000) AS whole_end
-                FROM decisions d JOIN payments p ON d.account = p.account AND p.at <= d.decided_at AND p.known_at <= d.decided_at
+                FROM decisions d JOIN payments p ON d.account = p.account AND p.paid_at <= d.decided_at AND p.known_at <= d.decided_at
             ), steps AS (
-                SELECT *, coalesce(lead(at) OVER (PARTITION BY id ORDER BY at), decided_at) - at > INTERVAL 2 HOUR AS gap FROM pairs
+                SELECT *, coalesce(lead(paid_at) OVER (PARTITION BY id ORDER BY paid_at), decided_at) - paid_at > INTERVAL 2 HOUR AS gap FROM pairs
             )
-            SELECT *, sum(gap::INT) OVER (PARTITION BY id ORDER BY at DESC) AS gaps FROM steps"""
+            SELECT *, sum(gap::INT) OVER (PARTITION BY id ORDER BY paid_at DESC) AS gaps FROM steps"""
         )
-        frame = connection.execute("SELECT id, account, decided_at FROM decisions ORDER BY id").pl()
-        began = connection.execute("SELECT min(greatest(at, known_at)) FROM payments").fetchone()[0]
+        ask = lambda sql: pl.from_arrow(connection.sql(sql).to_arrow_table())  # noqa: E731
+        frame = ask("SELECT id, account, decided_at FROM decisions ORDER BY id")
+        began = connection.sql("SELECT min(greatest(paid_at, known_at)) FROM payments").fetchall()[0][0]
         for window, bound in BOUNDS.items():
             wanted = [f"{sql} AS {aggregate}_{window}" for aggregate, sql in EXACT.items()]
             wanted += [
@@ -144,12 +148,12 @@ class Shop(Folder):
                 f"list_sort(list(amount) FILTER (amount IS NOT NULL))[1 + floor(0.9 * (count(amount) - 1))::INT] AS p90_{window}",
                 f"count(*) AS rows_{window}",
             ]
-            all_of = connection.execute(f"SELECT id, {', '.join(wanted)} FROM seen WHERE {bound} GROUP BY id").pl()
-            second = connection.execute(
+            all_of = ask(f"SELECT id, {', '.join(wanted)} FROM seen WHERE {bound} GROUP BY id")
+            second = ask(
                 f"""SELECT id, amount AS second_{window} FROM (
                     SELECT id, amount, row_number() OVER (PARTITION BY id ORDER BY count(*) DESC, amount) AS place
                     FROM seen WHERE {bound} AND amount IS NOT NULL GROUP BY id, amount) WHERE place = 2"""
-            ).pl()
+            )
             frame = frame.join(all_of, on="id", how="left").join(second, on="id", how="left")
         none = [f"{name}_{window}" for window in WINDOWS for name in ("count", "sum", "shops", "rows")]
         frame = frame.with_columns(pl.col(none).fill_null(0)).sort("id")
@@ -232,6 +236,15 @@ def test_online_is_the_training_set_to_the_bit(shop: Shop):
         assert read[name].to_arrow().equals(shop.trained[name].to_arrow()), name
     marked = (read["count_week__status"].cast(pl.String) == "INCOMPLETE_WINDOW").sum()
     assert marked == shop.version["run"]["training_set"]["incomplete"]["count_week"]
+
+
+def test_the_schema_knows_every_window(shop: Shop):
+    validator = jsonschema.Draft202012Validator(json.loads(shop.run("schema", "feature_view").stdout))
+    view = tomllib.loads((shop.datasets.parent / "features" / "spending.toml").read_text())
+    assert list(validator.iter_errors(view)) == []
+    for wrong in ({"sesion": "1h"}, 6, {}):
+        view["features"]["count_visit"]["window"] = wrong
+        assert list(validator.iter_errors(view)), wrong
 
 
 def test_nonsense_is_told_with_its_place(shop: Shop):
