@@ -30,9 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Ingest, IngestError};
 use batch::Batch;
-use connect::Reader;
+use connect::{Partition, Reader};
 use decode::{Decoded, Poison};
-use read::{Place, Places, Reading, Until, beginning};
+use read::{Place, Reading, Until, beginning};
 use ready::{Decoding, Ready, Rows};
 use registry::{Known, Schemas};
 
@@ -142,14 +142,13 @@ impl Ingest {
         let source = spec.source.kafka.clone().ok_or_else(|| IngestError::NoTopics(dataset.to_string()))?;
         let consumer = Arc::new(connect::consumer(&source, dataset.as_str(), root)?);
         let places = self.places(by, dataset, &spec, &source, (&consumer, root)).await?;
-        let assigned = places.iter().flat_map(|(topic, places)| {
-            places.iter().map(|(partition, place)| (topic.clone(), *partition, place.next))
-        });
+        let assigned = places.iter().map(|place| (&*place.topic, place.partition, place.next));
         connect::assign(&consumer, &source, assigned)?;
         let latency = spec.latency.map_or(LATENCY, |span| Duration::from_micros(span.as_micros().unsigned_abs()));
         let (batches, arriving) = mpsc::channel(1);
         let age = (latency / 2).max(Duration::from_millis(10));
-        let reading = Reading { consumer: Arc::clone(&consumer), source: source.clone(), places, until, age, batches };
+        let (reader, from) = (Arc::clone(&consumer), source.clone());
+        let reading = Reading { consumer: reader, source: from, places, here: 0, until, age, batches };
         let reading = tokio::task::spawn_blocking(move || reading.run());
         let (ready, mut decoded) = mpsc::channel(1);
         let decoding = Self::decoding(dataset, &spec, &source, root)?;
@@ -198,26 +197,27 @@ impl Ingest {
         spec: &DatasetSpec,
         source: &KafkaSource,
         (consumer, root): (&Arc<Reader>, &Path),
-    ) -> Result<Places, IngestError> {
+    ) -> Result<Vec<Place>, IngestError> {
         let (asking, asked) = (Arc::clone(consumer), source.clone());
         let partitions = tokio::task::spawn_blocking(move || connect::partitions(&asking, &asked));
         let partitions = partitions.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))??;
         let latest = source.start == KafkaStart::Latest;
-        let (mut places, mut begun) = (Places::new(), Vec::new());
+        let (mut places, mut begun) = (Vec::with_capacity(partitions.len()), Vec::new());
         for partition in partitions {
             let name = source.position_name(&partition.topic, partition.number);
             let position = self.lake.position(dataset, &name).await?;
             let next = beginning(dataset.as_str(), &partition, position, latest)?;
+            let Partition { topic, number, end, .. } = partition;
+            let place = Place { topic: topic.into(), partition: number, next, end, at_end: false };
             if position.is_none() && latest {
-                begun.push((partition.topic.clone(), partition.number, next));
+                begun.push(place.clone());
             }
-            let place = Place { next, end: partition.end, at_end: false };
-            places.entry(partition.topic).or_default().insert(partition.number, place);
+            places.push(place);
         }
         // "From the next message on" means from this moment on, also for a run that begins after this one died.
         if !begun.is_empty() {
             let mut decoding = Self::decoding(dataset, spec, source, root)?;
-            let batch = decoding.decode(Batch::at_places(begun)).await?;
+            let batch = decoding.decode(Batch::at_places(&begun)).await?;
             self.land(by, dataset, spec, batch).await?;
         }
         Ok(places)
@@ -303,7 +303,7 @@ fn tell_group(consumer: &Reader, source: &KafkaSource, fact: &DatasetCommitted) 
     let places = fact.stretches.iter().filter_map(|stretch| {
         let place = stretch.source.strip_prefix("kafka:")?;
         let (topic, partition) = place.split('#').next()?.rsplit_once('/')?;
-        Some((topic.to_owned(), partition.parse().ok()?, stretch.next))
+        Some((topic, partition.parse().ok()?, stretch.next))
     });
     let told = connect::list(places).and_then(|list| consumer.commit(&list, CommitMode::Async));
     if let Err(error) = told {

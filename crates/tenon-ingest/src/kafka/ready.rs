@@ -97,13 +97,13 @@ fn row(value: &[u8], known: &Known, source: &KafkaSource, rows: &mut JsonRows<'_
 
 /// What a batch covers, by the names under which the table keeps positions.
 fn stretches(source: &KafkaSource, batch: &Batch) -> Vec<Stretch> {
-    let stretch = |(topic, partition, cover): (&str, i32, Cover)| Stretch {
-        source: source.position_name(topic, partition),
+    let stretch = |cover: &Cover| Stretch {
+        source: source.position_name(&cover.topic, cover.partition),
         first: cover.first,
         next: cover.next,
         rows: cover.rows,
     };
-    batch.covers().map(stretch).collect()
+    batch.covers().into_iter().map(stretch).collect()
 }
 
 /// What names a batch: the stretches that it covers, and nothing else.
