@@ -31,9 +31,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{Ingest, IngestError};
 use batch::Batch;
 use connect::{Partition, Reader};
-use decode::{Decoded, Poison};
+use decode::Poison;
 use read::{Place, Reading, Until, beginning};
-use ready::{Decoding, Ready, Rows};
+use ready::{Decoding, New, Ready, Rows};
 use registry::{Known, Schemas};
 
 /// A row's way into the lake takes no longer than this where a dataset declares nothing else.
@@ -147,11 +147,12 @@ impl Ingest {
         let latency = spec.latency.map_or(LATENCY, |span| Duration::from_micros(span.as_micros().unsigned_abs()));
         let (batches, arriving) = mpsc::channel(1);
         let age = (latency / 2).max(Duration::from_millis(10));
-        let (reader, from) = (Arc::clone(&consumer), source.clone());
-        let reading = Reading { consumer: reader, source: from, places, here: 0, until, age, batches };
+        // Who reads leaves the cluster, which takes a moment, while what was read last lands. Who tells the group stays.
+        let telling = source.group.is_some().then(|| Arc::clone(&consumer));
+        let reading = Reading { consumer, source: source.clone(), places, here: 0, until, age, batches };
         let reading = tokio::task::spawn_blocking(move || reading.run());
         let (ready, mut decoded) = mpsc::channel(1);
-        let decoding = Self::decoding(dataset, &spec, &source, root)?;
+        let decoding = self.decoding(dataset, &spec, &source, root)?;
         let decoding = tokio::spawn(decoding.run(arriving, ready));
         let mut landed = Ok(());
         while let Some(batch) = decoded.recv().await {
@@ -162,7 +163,9 @@ impl Ingest {
             match fact {
                 Ok(fact) => {
                     taken.add(&fact);
-                    tell_group(&consumer, &source, &fact);
+                    if let Some(consumer) = &telling {
+                        tell_group(consumer, &source, &fact);
+                    }
                 }
                 Err(error) => {
                     landed = Err(error);
@@ -173,12 +176,13 @@ impl Ingest {
         drop(decoded);
         decoding.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))?;
         let read = reading.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))?;
-        // Leaving a cluster can take a moment.
-        tokio::task::spawn_blocking(move || drop(consumer)).await.ok();
+        // Waits as well.
+        tokio::task::spawn_blocking(move || drop(telling)).await.ok();
         landed.and(read)
     }
 
     fn decoding(
+        &self,
         dataset: &DatasetName,
         spec: &DatasetSpec,
         source: &KafkaSource,
@@ -186,7 +190,7 @@ impl Ingest {
     ) -> Result<Decoding, IngestError> {
         let schemas = source.registry.as_ref().map(|registry| Schemas::new(registry, root)).transpose()?;
         let (spec, source) = (Arc::new(spec.clone()), Arc::new(source.clone()));
-        Ok(Decoding { dataset: dataset.clone(), spec, source, schemas })
+        Ok(Decoding { lake: self.lake.clone(), dataset: dataset.clone(), spec, source, schemas })
     }
 
     /// Where reading begins in each partition.
@@ -216,7 +220,7 @@ impl Ingest {
         }
         // "From the next message on" means from this moment on, also for a run that begins after this one died.
         if !begun.is_empty() {
-            let mut decoding = Self::decoding(dataset, spec, source, root)?;
+            let mut decoding = self.decoding(dataset, spec, source, root)?;
             let batch = decoding.decode(Batch::at_places(&begun)).await?;
             self.land(by, dataset, spec, batch).await?;
         }
@@ -232,9 +236,7 @@ impl Ingest {
         Ready { source, stretches, rows }: Ready,
     ) -> Result<DatasetCommitted, IngestError> {
         let outcome = match rows {
-            Rows::New(decoded, batch) => {
-                self.land_rows(by, dataset, spec, (decoded, batch), (&source, stretches)).await?
-            }
+            Rows::New(rows) => self.land_rows(by, dataset, spec, *rows, (&source, stretches)).await?,
             Rows::Changed(changes) => self.land_changes(by, dataset, *changes, (&source, stretches)).await?,
         };
         if let Err(error) = self.hand_on(dataset, &outcome).await {
@@ -248,13 +250,18 @@ impl Ingest {
         by: &Principal,
         dataset: &DatasetName,
         spec: &DatasetSpec,
-        (decoded, batch): (Decoded, Batch),
+        New { decoded, batch, checked }: New,
         (source, stretches): (&BatchSource, Vec<Stretch>),
     ) -> Result<WriteOutcome, IngestError> {
         let mut races = 0;
+        // What was checked ahead counts if it was held against what is declared now.
+        let mut ahead = if self.spec(dataset)? == *spec { checked } else { None };
         loop {
             let mut checker = self.lake.checker(dataset);
-            let mut checked = vec![checker.check(std::slice::from_ref(&decoded.rows)).await?];
+            let mut checked = match ahead.take() {
+                Some(checked) => vec![checked],
+                None => vec![checker.check(std::slice::from_ref(&decoded.rows)).await?],
+            };
             if !decoded.set_aside.is_empty() {
                 checked.push(Checked::set_aside(&spec.contract, decoded.set_aside.clone()));
             }
@@ -297,9 +304,6 @@ fn object(value: &[u8], known: &Known, source: &KafkaSource) -> Result<Map<Strin
 
 /// Tells the declared group how far the table is. It is not asked for, so that nothing depends on it.
 fn tell_group(consumer: &Reader, source: &KafkaSource, fact: &DatasetCommitted) {
-    if source.group.is_none() {
-        return;
-    }
     let places = fact.stretches.iter().filter_map(|stretch| {
         let place = stretch.source.strip_prefix("kafka:")?;
         let (topic, partition) = place.split('#').next()?.rsplit_once('/')?;
