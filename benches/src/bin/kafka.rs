@@ -4,7 +4,12 @@
 //!
 //! The topic is filled stretch by stretch, as the broker sends everything that it has in one answer, whatever a consumer says
 //! that it takes. `TENON_BENCH_STRETCHES` says how many (26 without it).
+//!
+//! Taking in has a process of its own, the same one for all stretches, so that its memory is nobody else's: neither the
+//! producer's nor the bare consumer's. Its memory is flat where the most that it held during any stretch of the last quarter
+//! is no more than a tenth above the most during any of the first quarter, after the stretch that warms up.
 
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +22,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use tenon_benches::{Fault, Figure, Report, fault, median, work_folder};
+use serde_json::json;
+use tenon_benches::{Fault, Figure, Peer, Report, fault, median, work_folder};
 use tenon_company::Catalog;
 use tenon_core::Principal;
 use tenon_core::clock::SystemClock;
@@ -34,43 +40,68 @@ const TOPIC: &str = "payments";
 
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [] => compare().await,
+        [folder, broker] => take_in(Path::new(folder), broker).await,
+        _ => Err(fault("it takes no arguments, or those that it starts itself with: FOLDER BROKER")),
+    }
+}
+
+async fn compare() -> Result<(), Fault> {
     let asked = std::env::var("TENON_BENCH_STRETCHES").ok().and_then(|asked| asked.parse().ok());
     let stretches: u64 = asked.unwrap_or(26).max(2);
     let folder = work_folder()?;
     let mut report = Report::of("kafka");
     let broker = Broker::start(folder.path())?;
     broker.create().await?;
-    let ingest = ingest(folder.path(), &broker.address).await?;
-    let (mut own, mut bare) = (Vec::new(), Vec::new());
-    let mut least = None;
+    let mut taking_in = Command::new(std::env::current_exe()?);
+    let mut taking_in = Peer::run("taking in", taking_in.arg(folder.path()).arg(&broker.address))?;
+    let (mut own, mut bare, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for stretch in 0..stretches {
         broker.fill(stretch * STRETCH)?;
         let start = Instant::now();
         broker.count(stretch * STRETCH)?;
         let counted = start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        let taken = ingest.topics(&Principal::person("ana"), &TOPIC.parse()?, folder.path()).await?;
-        let landed = start.elapsed().as_secs_f64();
-        if taken.accepted != STRETCH {
-            return Err(fault(format!("{STRETCH} messages, and this was taken: {taken:?}")));
+        let taken = taking_in.ask("take")?;
+        if taken["accepted"] != STRETCH {
+            return Err(fault(format!("{STRETCH} messages, and this was taken: {taken}")));
         }
+        let told = |what: &str| taken[what].as_f64().ok_or_else(|| fault(format!("it told no {what}: {taken}")));
         // The first turn warms up.
         if stretch > 0 {
-            own.push(STRETCH as f64 / landed);
+            own.push(STRETCH as f64 / told("seconds")?);
             bare.push(STRETCH as f64 / counted);
+            memory.push(told("peak")?);
         }
-        least.get_or_insert(peak_memory()?);
         broker.delete((stretch + 1) * STRETCH).await?;
     }
-    let what = format!("rows end to end, median of {}", own.len());
-    report.add(Figure::speed(what, median(&own), "rows/s").against("bare consumer", median(&bare)));
+    let rows = format!("rows end to end, median of {}", own.len());
+    report.add(Figure::speed(rows, median(&own), "rows/s").against("bare consumer", median(&bare)));
     report.add(Figure::speed("share of the bare consumer", median(&own) / median(&bare), "×").target(0.5));
-    let first = least.unwrap_or_default();
-    let more = peak_memory()? as f64 - first as f64;
-    report.add(Figure::cost("peak memory after the first stretch", first as f64 / 1e6, "MB"));
-    let rows = (stretches - 1) * STRETCH;
-    report.add(Figure::cost(format!("what the next {rows} rows added to it"), more / 1e6, "MB"));
+    let quarter = memory.len().div_ceil(4);
+    let most = |stretches: &[f64]| stretches.iter().copied().fold(0.0, f64::max);
+    let (first, last) = (most(&memory[..quarter]), most(&memory[memory.len() - quarter..]));
+    let what = |which: &str| format!("the most memory held, {which} {quarter} of {} stretches", memory.len());
+    report.add(Figure::cost(what("first"), first / 1e6, "MB"));
+    report.add(Figure::cost(what("last"), last / 1e6, "MB"));
+    report.add(Figure::cost("the last over the first", last / first, "×").target(1.1));
     report.tell()
+}
+
+/// Takes in what the topic holds, each time that a line comes; answers with rows, seconds, and the most memory that this
+/// process held meanwhile, in bytes.
+async fn take_in(folder: &Path, broker: &str) -> Result<(), Fault> {
+    let ingest = ingest(folder, broker).await?;
+    for _ in std::io::stdin().lines() {
+        forget_peak_memory()?;
+        let start = Instant::now();
+        let taken = ingest.topics(&Principal::person("ana"), &TOPIC.parse()?, folder).await?;
+        let seconds = start.elapsed().as_secs_f64();
+        let answer = json!({"accepted": taken.accepted, "seconds": seconds, "peak": peak_memory()?});
+        writeln!(std::io::stdout(), "{answer}")?;
+    }
+    Ok(())
 }
 
 /// A broker of its own, from the Python package `noida-db` of the benches' environment.
@@ -152,7 +183,7 @@ impl Broker {
     fn count(&self, first: u64) -> Result<(), Fault> {
         let mut config = self.config();
         config.set("group.id", "bare").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-        config.set("check.crcs", "true").set("fetch.wait.max.ms", "100");
+        config.set("check.crcs", "true").set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "20");
         let consumer: BaseConsumer = config.create()?;
         consumer.assign(&places(first)?)?;
         let mut counted = 0;
@@ -206,10 +237,15 @@ async fn ingest(dir: &Path, brokers: &str) -> Result<Ingest, Fault> {
     Ok(Ingest::new(Lake::open(options).await?, catalog, None))
 }
 
-/// The most memory that this process ever held, in bytes.
+/// The most memory that this process held since it was last forgotten, in bytes.
 fn peak_memory() -> Result<u64, Fault> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
     Ok(kilobytes.ok_or_else(|| fault("the system does not tell the peak memory"))? * 1_024)
+}
+
+/// Has the system begin anew with the peak: see `clear_refs` in proc_pid_clear_refs(5).
+fn forget_peak_memory() -> Result<(), Fault> {
+    Ok(std::fs::write("/proc/self/clear_refs", "5")?)
 }

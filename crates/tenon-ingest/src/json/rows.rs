@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, RecordBatchOptions, StringBuilder,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, RecordBatchOptions,
+    StringBuilder,
 };
 use arrow::datatypes::{Field, Schema};
 use arrow::error::ArrowError;
@@ -217,14 +218,27 @@ impl Values {
         }
     }
 
+    fn len(&self) -> usize {
+        match self {
+            Self::Bools(values) => values.len(),
+            Self::Ints(values) => values.len(),
+            Self::Floats(values) => values.len(),
+            Self::Texts(values) => values.len(),
+        }
+    }
+
     /// Nulls up to a row.
     fn pad(&mut self, rows: usize) {
-        use arrow::array::ArrayBuilder;
+        let missing = rows - self.len();
+        // Arrow makes room for nulls also where none is appended, and then everybody looks for them.
+        if missing == 0 {
+            return;
+        }
         match self {
-            Self::Bools(values) => values.append_nulls(rows - values.len()),
-            Self::Ints(values) => values.append_nulls(rows - values.len()),
-            Self::Floats(values) => values.append_nulls(rows - values.len()),
-            Self::Texts(values) => values.append_nulls(rows - values.len()),
+            Self::Bools(values) => values.append_nulls(missing),
+            Self::Ints(values) => values.append_nulls(missing),
+            Self::Floats(values) => values.append_nulls(missing),
+            Self::Texts(values) => values.append_nulls(missing),
         }
     }
 

@@ -93,6 +93,8 @@ pub(crate) fn consumer(source: &KafkaSource, dataset: &str, root: &Path) -> Resu
         // A place that is not there is for people to decide about, never for the library.
         .set("auto.offset.reset", "error")
         .set("queued.max.messages.kbytes", ahead)
+        // The library stops fetching at 100,000 messages, which are gone in a moment, and would then rest for a second.
+        .set("fetch.queue.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100")
         .set("reconnect.backoff.max.ms", "5000")
         .set("topic.metadata.refresh.interval.ms", "30000")
@@ -169,21 +171,23 @@ pub(crate) fn partitions(consumer: &Reader, source: &KafkaSource) -> Result<Vec<
 }
 
 /// Has the consumer read partitions from these places on.
-pub(crate) fn assign(
+pub(crate) fn assign<'a>(
     consumer: &Reader,
     source: &KafkaSource,
-    places: impl IntoIterator<Item = (String, i32, u64)>,
+    places: impl IntoIterator<Item = (&'a str, i32, u64)>,
 ) -> Result<(), IngestError> {
     let list = list(places).map_err(|error| failed(source, &error))?;
     consumer.assign(&list).map_err(|error| failed(source, &error))
 }
 
 /// Places in partitions, as the library wants them.
-pub(crate) fn list(places: impl IntoIterator<Item = (String, i32, u64)>) -> Result<TopicPartitionList, KafkaError> {
+pub(crate) fn list<'a>(
+    places: impl IntoIterator<Item = (&'a str, i32, u64)>,
+) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (topic, partition, offset) in places {
         let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-        list.add_partition_offset(&topic, partition, Offset::Offset(offset))?;
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
     }
     Ok(list)
 }

@@ -30,10 +30,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Ingest, IngestError};
 use batch::Batch;
-use connect::Reader;
-use decode::{Decoded, Poison};
-use read::{Place, Places, Reading, Until, beginning};
-use ready::{Decoding, Ready, Rows};
+use connect::{Partition, Reader};
+use decode::Poison;
+use read::{Place, Reading, Until, beginning};
+use ready::{Decoding, New, Ready, Rows};
 use registry::{Known, Schemas};
 
 /// A row's way into the lake takes no longer than this where a dataset declares nothing else.
@@ -142,17 +142,17 @@ impl Ingest {
         let source = spec.source.kafka.clone().ok_or_else(|| IngestError::NoTopics(dataset.to_string()))?;
         let consumer = Arc::new(connect::consumer(&source, dataset.as_str(), root)?);
         let places = self.places(by, dataset, &spec, &source, (&consumer, root)).await?;
-        let assigned = places.iter().flat_map(|(topic, places)| {
-            places.iter().map(|(partition, place)| (topic.clone(), *partition, place.next))
-        });
+        let assigned = places.iter().map(|place| (&*place.topic, place.partition, place.next));
         connect::assign(&consumer, &source, assigned)?;
         let latency = spec.latency.map_or(LATENCY, |span| Duration::from_micros(span.as_micros().unsigned_abs()));
         let (batches, arriving) = mpsc::channel(1);
         let age = (latency / 2).max(Duration::from_millis(10));
-        let reading = Reading { consumer: Arc::clone(&consumer), source: source.clone(), places, until, age, batches };
+        // Who reads leaves the cluster, which takes a moment, while what was read last lands. Who tells the group stays.
+        let telling = source.group.is_some().then(|| Arc::clone(&consumer));
+        let reading = Reading { consumer, source: source.clone(), places, here: 0, until, age, batches };
         let reading = tokio::task::spawn_blocking(move || reading.run());
         let (ready, mut decoded) = mpsc::channel(1);
-        let decoding = Self::decoding(dataset, &spec, &source, root)?;
+        let decoding = self.decoding(dataset, &spec, &source, root)?;
         let decoding = tokio::spawn(decoding.run(arriving, ready));
         let mut landed = Ok(());
         while let Some(batch) = decoded.recv().await {
@@ -163,7 +163,9 @@ impl Ingest {
             match fact {
                 Ok(fact) => {
                     taken.add(&fact);
-                    tell_group(&consumer, &source, &fact);
+                    if let Some(consumer) = &telling {
+                        tell_group(consumer, &source, &fact);
+                    }
                 }
                 Err(error) => {
                     landed = Err(error);
@@ -174,12 +176,13 @@ impl Ingest {
         drop(decoded);
         decoding.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))?;
         let read = reading.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))?;
-        // Leaving a cluster can take a moment.
-        tokio::task::spawn_blocking(move || drop(consumer)).await.ok();
+        // Waits as well.
+        tokio::task::spawn_blocking(move || drop(telling)).await.ok();
         landed.and(read)
     }
 
     fn decoding(
+        &self,
         dataset: &DatasetName,
         spec: &DatasetSpec,
         source: &KafkaSource,
@@ -187,7 +190,7 @@ impl Ingest {
     ) -> Result<Decoding, IngestError> {
         let schemas = source.registry.as_ref().map(|registry| Schemas::new(registry, root)).transpose()?;
         let (spec, source) = (Arc::new(spec.clone()), Arc::new(source.clone()));
-        Ok(Decoding { dataset: dataset.clone(), spec, source, schemas })
+        Ok(Decoding { lake: self.lake.clone(), dataset: dataset.clone(), spec, source, schemas })
     }
 
     /// Where reading begins in each partition.
@@ -198,26 +201,27 @@ impl Ingest {
         spec: &DatasetSpec,
         source: &KafkaSource,
         (consumer, root): (&Arc<Reader>, &Path),
-    ) -> Result<Places, IngestError> {
+    ) -> Result<Vec<Place>, IngestError> {
         let (asking, asked) = (Arc::clone(consumer), source.clone());
         let partitions = tokio::task::spawn_blocking(move || connect::partitions(&asking, &asked));
         let partitions = partitions.await.map_err(|_| IngestError::Interrupted(dataset.to_string()))??;
         let latest = source.start == KafkaStart::Latest;
-        let (mut places, mut begun) = (Places::new(), Vec::new());
+        let (mut places, mut begun) = (Vec::with_capacity(partitions.len()), Vec::new());
         for partition in partitions {
             let name = source.position_name(&partition.topic, partition.number);
             let position = self.lake.position(dataset, &name).await?;
             let next = beginning(dataset.as_str(), &partition, position, latest)?;
+            let Partition { topic, number, end, .. } = partition;
+            let place = Place { topic: topic.into(), partition: number, next, end, at_end: false };
             if position.is_none() && latest {
-                begun.push((partition.topic.clone(), partition.number, next));
+                begun.push(place.clone());
             }
-            let place = Place { next, end: partition.end, at_end: false };
-            places.entry(partition.topic).or_default().insert(partition.number, place);
+            places.push(place);
         }
         // "From the next message on" means from this moment on, also for a run that begins after this one died.
         if !begun.is_empty() {
-            let mut decoding = Self::decoding(dataset, spec, source, root)?;
-            let batch = decoding.decode(Batch::at_places(begun)).await?;
+            let mut decoding = self.decoding(dataset, spec, source, root)?;
+            let batch = decoding.decode(Batch::at_places(&begun)).await?;
             self.land(by, dataset, spec, batch).await?;
         }
         Ok(places)
@@ -232,9 +236,7 @@ impl Ingest {
         Ready { source, stretches, rows }: Ready,
     ) -> Result<DatasetCommitted, IngestError> {
         let outcome = match rows {
-            Rows::New(decoded, batch) => {
-                self.land_rows(by, dataset, spec, (decoded, batch), (&source, stretches)).await?
-            }
+            Rows::New(rows) => self.land_rows(by, dataset, spec, *rows, (&source, stretches)).await?,
             Rows::Changed(changes) => self.land_changes(by, dataset, *changes, (&source, stretches)).await?,
         };
         if let Err(error) = self.hand_on(dataset, &outcome).await {
@@ -248,13 +250,18 @@ impl Ingest {
         by: &Principal,
         dataset: &DatasetName,
         spec: &DatasetSpec,
-        (decoded, batch): (Decoded, Batch),
+        New { decoded, batch, checked }: New,
         (source, stretches): (&BatchSource, Vec<Stretch>),
     ) -> Result<WriteOutcome, IngestError> {
         let mut races = 0;
+        // What was checked ahead counts if it was held against what is declared now.
+        let mut ahead = if self.spec(dataset)? == *spec { checked } else { None };
         loop {
             let mut checker = self.lake.checker(dataset);
-            let mut checked = vec![checker.check(std::slice::from_ref(&decoded.rows)).await?];
+            let mut checked = match ahead.take() {
+                Some(checked) => vec![checked],
+                None => vec![checker.check(std::slice::from_ref(&decoded.rows)).await?],
+            };
             if !decoded.set_aside.is_empty() {
                 checked.push(Checked::set_aside(&spec.contract, decoded.set_aside.clone()));
             }
@@ -297,13 +304,10 @@ fn object(value: &[u8], known: &Known, source: &KafkaSource) -> Result<Map<Strin
 
 /// Tells the declared group how far the table is. It is not asked for, so that nothing depends on it.
 fn tell_group(consumer: &Reader, source: &KafkaSource, fact: &DatasetCommitted) {
-    if source.group.is_none() {
-        return;
-    }
     let places = fact.stretches.iter().filter_map(|stretch| {
         let place = stretch.source.strip_prefix("kafka:")?;
         let (topic, partition) = place.split('#').next()?.rsplit_once('/')?;
-        Some((topic.to_owned(), partition.parse().ok()?, stretch.next))
+        Some((topic, partition.parse().ok()?, stretch.next))
     });
     let told = connect::list(places).and_then(|list| consumer.commit(&list, CommitMode::Async));
     if let Err(error) = told {

@@ -1,12 +1,12 @@
 //! Reading: messages become batches, cut by rows, bytes and age.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
 use tenon_core::spec::KafkaSource;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,9 @@ use crate::IngestError;
 
 /// How long one question for a message waits.
 const POLL: Duration = Duration::from_millis(50);
+/// After so many messages that were waiting it is looked what else there is to do: to look after each of them would cost as
+/// much as taking it.
+const LOOK_AFTER: u32 = 64;
 /// The most bytes of one batch.
 const BATCH_BYTES: usize = 32 << 20;
 /// How often it is looked whether topics have new partitions.
@@ -38,6 +41,8 @@ pub(crate) enum Until {
 /// Where reading stands in one partition.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
+    pub topic: Arc<str>,
+    pub partition: i32,
     pub next: u64,
     /// Where the partition ended when reading began.
     pub end: u64,
@@ -45,14 +50,19 @@ pub(crate) struct Place {
     pub at_end: bool,
 }
 
-/// Places by topic and partition.
-pub(crate) type Places = HashMap<String, HashMap<i32, Place>>;
+impl Place {
+    fn has_ended(&self) -> bool {
+        self.at_end || self.next >= self.end
+    }
+}
 
 /// One run of reading.
 pub(crate) struct Reading {
     pub consumer: Arc<Reader>,
     pub source: KafkaSource,
-    pub places: Places,
+    pub places: Vec<Place>,
+    /// The place of the newest message.
+    pub here: usize,
     pub until: Until,
     /// How old a batch may become.
     pub age: Duration,
@@ -64,17 +74,16 @@ impl Reading {
     /// it wants a thread of its own.
     pub(crate) fn run(mut self) -> Result<(), IngestError> {
         let mut batch = Batch::default();
-        let (mut looked, mut away) = (Instant::now(), Away::default());
+        let (mut looked, mut away, mut taken) = (Instant::now(), Away::default(), 0);
+        let consumer = Arc::clone(&self.consumer);
         loop {
-            match self.consumer.poll(POLL) {
+            let waiting = consumer.poll(Duration::ZERO);
+            taken = if waiting.is_some() { taken + 1 } else { LOOK_AFTER };
+            match waiting.or_else(|| consumer.poll(POLL)) {
                 Some(Ok(message)) => {
                     away.is_back(&self.source);
-                    let partitions = self.places.get_mut(message.topic());
-                    let place = partitions.and_then(|places| places.get_mut(&message.partition()));
-                    let offset = u64::try_from(message.offset()).unwrap_or(0);
-                    if let Some(place) = place.filter(|place| offset >= place.next) {
-                        batch.push(&message, place.next);
-                        place.next = offset + 1;
+                    if !self.take(&message, &mut batch) && taken < LOOK_AFTER && !self.is_full(&batch) {
+                        continue;
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -90,10 +99,12 @@ impl Reading {
                 Some(Err(error)) => return Err(failed(&self.source, &error)),
                 None => {}
             }
+            taken = 0;
             let ended = self.ended();
-            if self.is_due(&batch) || (ended && batch.len() > 0) {
+            if self.is_full(&batch) || self.is_old(&batch) || (ended && batch.len() > 0) {
+                let next = batch.another();
                 // Waits while the batch before is being committed: what is read ahead is bounded by the library.
-                if self.batches.blocking_send(std::mem::take(&mut batch)).is_err() {
+                if self.batches.blocking_send(std::mem::replace(&mut batch, next)).is_err() {
                     return Ok(());
                 }
             }
@@ -109,23 +120,43 @@ impl Reading {
         }
     }
 
+    /// Takes a message that is not there yet. Whether its partition has ended by it.
+    fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut Batch) -> bool {
+        let (topic, partition) = (message.topic(), message.partition());
+        let is = |place: &Place| place.partition == partition && *place.topic == *topic;
+        // Messages come in runs of one partition.
+        if !self.places.get(self.here).is_some_and(is) {
+            let Some(found) = self.places.iter().position(is) else { return false };
+            self.here = found;
+        }
+        let place = &mut self.places[self.here];
+        let offset = u64::try_from(message.offset()).unwrap_or(0);
+        if offset < place.next {
+            return false;
+        }
+        batch.push(message, place);
+        let goes_on = !place.has_ended();
+        place.next = offset + 1;
+        goes_on && place.has_ended()
+    }
+
     fn last(self, batch: Batch) -> Result<(), IngestError> {
         self.batches.blocking_send(batch).ok();
         Ok(())
     }
 
-    fn is_due(&self, batch: &Batch) -> bool {
-        batch.len() >= self.source.batch_rows as usize
-            || batch.bytes() >= BATCH_BYTES
-            || batch.began().is_some_and(|began| began.elapsed() >= self.age)
+    fn is_full(&self, batch: &Batch) -> bool {
+        batch.len() >= self.source.batch_rows as usize || batch.bytes() >= BATCH_BYTES
+    }
+
+    fn is_old(&self, batch: &Batch) -> bool {
+        batch.began().is_some_and(|began| began.elapsed() >= self.age)
     }
 
     fn ended(&self) -> bool {
         match &self.until {
             Until::Stopped(stop) => stop.is_cancelled(),
-            Until::Now => {
-                self.places.values().flat_map(HashMap::values).all(|place| place.at_end || place.next >= place.end)
-            }
+            Until::Now => self.places.iter().all(Place::has_ended),
         }
     }
 
@@ -133,15 +164,14 @@ impl Reading {
     /// believed to be meant that is not at its end yet: reading then ends a message too early at the worst, and whoever
     /// reads next takes it.
     fn reached_end(&mut self, partition: i32) {
-        let mut places = self.places.values_mut().filter_map(|places| places.get_mut(&partition));
-        if let Some(place) = places.find(|place| !place.at_end) {
+        if let Some(place) = self.places.iter_mut().find(|place| place.partition == partition && !place.at_end) {
             place.at_end = true;
         }
     }
 
     fn has_new_partitions(&self) -> bool {
         self.source.topics.iter().any(|topic| {
-            let known = self.places.get(topic).map_or(0, HashMap::len);
+            let known = self.places.iter().filter(|place| *place.topic == **topic).count();
             // An answer that does not come is no news.
             self.consumer.fetch_metadata(Some(topic), Duration::from_secs(1)).is_ok_and(|metadata| {
                 metadata.topics().iter().any(|found| found.name() == topic && found.partitions().len() > known)

@@ -1,11 +1,11 @@
-//! Batches are decoded while the ones before them land.
+//! Batches are decoded, and where that is possible checked, while the ones before them land.
 
 use std::sync::Arc;
 
 use tenon_core::fact::Stretch;
 use tenon_core::spec::{DatasetSpec, KafkaFormat, KafkaSource};
 use tenon_core::{DatasetName, Digest};
-use tenon_lake::{BatchSource, Changes};
+use tenon_lake::{BatchSource, Changes, Checked, Lake};
 use tokio::sync::mpsc;
 
 use super::batch::{Batch, Cover};
@@ -25,14 +25,24 @@ pub(crate) struct Ready {
 
 /// What a batch says.
 pub(crate) enum Rows {
-    /// Rows to append, with the messages that they come from.
-    New(Decoded, Batch),
+    /// Rows to append.
+    New(Box<New>),
     /// Rows that changed or went.
     Changed(Box<Changes>),
 }
 
+/// Rows to append.
+pub(crate) struct New {
+    pub decoded: Decoded,
+    /// The messages that they come from.
+    pub batch: Batch,
+    /// The rows, checked, where what lands before them does not matter for that.
+    pub checked: Option<Checked>,
+}
+
 /// Decoding for one dataset.
 pub(crate) struct Decoding {
+    pub lake: Lake,
     pub dataset: DatasetName,
     pub spec: Arc<DatasetSpec>,
     pub source: Arc<KafkaSource>,
@@ -76,13 +86,16 @@ impl Decoding {
             None => {
                 let read = |value: &[u8], rows: &mut JsonRows<'_>| row(value, &known, &source, rows);
                 let decoded = decode(&batch, &source, &spec.contract, read)?;
-                Ok(Rows::New(decoded, batch))
+                Ok(Rows::New(Box::new(New { decoded, batch, checked: None })))
             }
         };
         let rows = tokio::task::spawn_blocking(work).await;
         let rows = rows.map_err(|_| IngestError::Interrupted(self.dataset.to_string()))?;
-        let rows =
+        let mut rows =
             rows.map_err(|error| IngestError::Rows { dataset: self.dataset.to_string(), what: error.to_string() })?;
+        if let Rows::New(new) = &mut rows {
+            new.checked = self.lake.check_ahead(&self.dataset, std::slice::from_ref(&new.decoded.rows)).await?;
+        }
         Ok(Ready { source: batch_source, stretches, rows })
     }
 }
@@ -97,13 +110,13 @@ fn row(value: &[u8], known: &Known, source: &KafkaSource, rows: &mut JsonRows<'_
 
 /// What a batch covers, by the names under which the table keeps positions.
 fn stretches(source: &KafkaSource, batch: &Batch) -> Vec<Stretch> {
-    let stretch = |(topic, partition, cover): (&str, i32, Cover)| Stretch {
-        source: source.position_name(topic, partition),
+    let stretch = |cover: &Cover| Stretch {
+        source: source.position_name(&cover.topic, cover.partition),
         first: cover.first,
         next: cover.next,
         rows: cover.rows,
     };
-    batch.covers().map(stretch).collect()
+    batch.covers().into_iter().map(stretch).collect()
 }
 
 /// What names a batch: the stretches that it covers, and nothing else.

@@ -38,7 +38,7 @@ fn column_digest<'a>(arrays: impl Iterator<Item = &'a ArrayRef>) -> (Digest, Dig
     let mut scratch = Vec::new();
     for array in arrays {
         scratch.clear();
-        match array.nulls() {
+        match array.nulls().filter(|nulls| nulls.null_count() > 0) {
             Some(nulls) => scratch.extend(nulls.iter().map(u8::from)),
             None => scratch.resize(array.len(), 1),
         }

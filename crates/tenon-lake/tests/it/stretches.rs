@@ -152,3 +152,24 @@ async fn an_event_from_the_future_makes_no_other_late_and_lets_no_key_be_forgott
         assert_eq!((fresh.quarantined, fresh.duplicates, fresh.accepted), (1, 0, 2), "{round}");
     }
 }
+
+#[tokio::test]
+async fn a_batch_is_checked_ahead_where_the_table_has_no_say_in_it() {
+    let plain = FLIGHTS.replace("references = \"planes.tailnum\"\nseverity = \"warn\"\n", "");
+    let declared = [
+        (plain.clone(), true),
+        (FLIGHTS.to_owned(), false),
+        (plain.replace("[contract.columns.id]", "[contract.columns.id]\nunique = true"), false),
+        (plain.replace("[source]", "[late]\nallowed = \"1h\"\n[source]"), false),
+        (plain.replace("[source]", "[dedup]\nwithin = \"1h\"\n[source]"), false),
+    ];
+    let rows = flights(&[("a", None, Some(1)), ("b", None, Some(1_000)), ("a", None, None)]);
+    for (flights, ahead) in declared {
+        let company = Company::with(specs(&flights, &[])).await;
+        let checked = company.lake.check_ahead(&name("flights"), std::slice::from_ref(&rows)).await.unwrap();
+        assert_eq!(checked.is_some(), ahead, "{flights}");
+        if let Some(checked) = checked {
+            assert_eq!((checked.accepted().num_rows(), checked.quarantined()), (1, 2));
+        }
+    }
+}
