@@ -12,7 +12,7 @@ pub(crate) use keys::KeySet;
 pub(crate) use quarantine::Quarantined;
 pub use quarantine::{SetAside, quarantine_schema};
 pub use rules::contract_schema;
-pub(crate) use rules::{Rules, SeenRows};
+pub(crate) use rules::{ROWS_IN_PARALLEL, Rules, SeenRows};
 
 use std::sync::Arc;
 
