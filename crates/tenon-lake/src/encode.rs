@@ -19,7 +19,9 @@ use parquet::basic::{Compression, Encoding};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaDataPtr;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{
+    DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT, EnabledStatistics, WriterProperties, WriterPropertiesBuilder,
+};
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
@@ -126,6 +128,30 @@ pub(crate) fn file_ranges(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(ROWS_A_FILE).map(move |start| start..rows.min(start + ROWS_A_FILE))
 }
 
+/// Whether a column's different values are surely more than a dictionary may hold, so that one would be built, outgrow its
+/// page and be given up. Values that share a bit are counted once.
+fn outgrows_dictionary(column: &ArrayRef) -> bool {
+    const MOST: usize = DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT / size_of::<i64>();
+    const BITS: u32 = 20;
+    if column.len() - column.null_count() <= MOST
+        || !matches!(column.data_type(), DataType::Int64 | DataType::Timestamp(..))
+    {
+        return false;
+    }
+    let Ok(numbers) = cast(column, &DataType::Int64) else { return false };
+    let numbers = numbers.as_primitive::<Int64Type>();
+    if min(numbers).zip(max(numbers)).is_none_or(|(least, greatest)| greatest.abs_diff(least) < MOST as u64) {
+        return false;
+    }
+    let mut seen = vec![0_u64; 1 << (BITS - u64::BITS.ilog2())];
+    for number in numbers.iter().flatten() {
+        // Knuth's multiplicative hash: the upper bits depend on all bits of the number.
+        let bit = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS);
+        seen[(bit / 64) as usize] |= 1 << (bit % 64);
+    }
+    seen.iter().map(|word| word.count_ones() as usize).sum::<usize>() > MOST
+}
+
 /// How the file's columns are written.
 fn file_properties(schema: &SchemaRef, parts: &[Part<'_>], unique: &[String]) -> WriterProperties {
     // Texts have their bounds in the table's log, where readers look first.
@@ -133,13 +159,20 @@ fn file_properties(schema: &SchemaRef, parts: &[Part<'_>], unique: &[String]) ->
     let properties = texts.fold(properties(), |properties, field| {
         properties.set_column_statistics_enabled(ColumnPath::new(vec![field.name().clone()]), EnabledStatistics::None)
     });
-    let unique = unique.iter().filter_map(|name| schema.field_with_name(name).ok());
-    let properties = unique.fold(properties, |properties, field| {
+    let has_none = |(field, part): &(&Arc<Field>, &Part<'_>)| match part {
+        Part::Values(values) => unique.contains(field.name()) || outgrows_dictionary(values),
+        Part::Lent(..) => false,
+    };
+    let fields: Vec<(&Arc<Field>, &Part<'_>)> = schema.fields().iter().zip(parts).collect();
+    let without_dictionary: Vec<(&Arc<Field>, &Part<'_>)> = fields.into_par_iter().filter(has_none).collect();
+    let properties = without_dictionary.into_iter().fold(properties, |properties, (field, _)| {
         let path = ColumnPath::new(vec![field.name().clone()]);
         let properties = properties.set_column_dictionary_enabled(path.clone(), false);
         match field.data_type() {
-            // Numbers that are given out one after the other.
-            DataType::Int64 => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            // Numbers that are given out one after the other, moments that follow each other.
+            DataType::Int64 | DataType::Timestamp(..) => {
+                properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+            }
             _ => properties,
         }
     });
@@ -230,32 +263,47 @@ fn encode_column(
 /// The least and the greatest value of a column, in JSON.
 type Bounds = (Value, Value);
 
-/// The least and the greatest text; none where there is no text, or where they are too long to be kept. Eight bytes at a
-/// time decide about almost every text, several times faster than comparing texts does.
+/// The least and the greatest text; none where there is no text, or where they are too long to be kept. The first eight bytes
+/// decide about almost every text, several times faster than comparing texts does.
 fn text_bounds(texts: &StringArray) -> Option<(&str, &str)> {
-    /// The first bytes as a number of the same order, zeros where the text has ended.
-    fn start(text: &str) -> u64 {
-        let bytes = text.as_bytes();
-        let first = bytes.first_chunk::<8>().copied().unwrap_or_else(|| {
-            let mut first = [0; 8];
-            first[..bytes.len()].copy_from_slice(bytes);
-            first
-        });
-        u64::from_be_bytes(first)
+    const FIRST: usize = size_of::<u64>();
+    struct Text {
+        row: usize,
+        /// The first bytes as a number of the same order, zeros where the text has ended.
+        first: u64,
+        length: usize,
     }
-    let mut texts = texts.iter().flatten();
-    let first = texts.next()?;
-    let (mut low, mut high) = ((start(first), first), (start(first), first));
-    for text in texts {
-        let text = (start(text), text);
-        if text.0 <= low.0 && text < low {
+    let (bytes, offsets) = (texts.value_data(), texts.value_offsets());
+    let text = |row: usize| {
+        let (begin, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+        let length = end - begin;
+        let first = match bytes[begin..].first_chunk::<FIRST>() {
+            Some(first) if length >= FIRST => u64::from_be_bytes(*first),
+            Some(first) => u64::from_be_bytes(*first) & !(u64::MAX >> (8 * length)),
+            None => bytes[begin..end].iter().rev().fold(0, |first, byte| first >> 8 | u64::from(*byte) << 56),
+        };
+        Text { row, first, length }
+    };
+    let precedes = |one: &Text, other: &Text| {
+        one.first < other.first
+            || one.first == other.first
+                && match one.length.max(other.length) <= FIRST {
+                    true => one.length < other.length,
+                    false => texts.value(one.row) < texts.value(other.row),
+                }
+    };
+    let mut present = (0..texts.len()).filter(|row| texts.is_valid(*row));
+    let first = present.next()?;
+    let (mut low, mut high) = (text(first), text(first));
+    for row in present {
+        let text = text(row);
+        if precedes(&text, &low) {
             low = text;
-        }
-        if text.0 >= high.0 && text > high {
+        } else if precedes(&high, &text) {
             high = text;
         }
     }
-    (low.1.len().max(high.1.len()) <= LONGEST_BOUND).then_some((low.1, high.1))
+    (low.length.max(high.length) <= LONGEST_BOUND).then(|| (texts.value(low.row), texts.value(high.row)))
 }
 
 /// The least and the greatest value as Delta writes them; none where there is no value, or none worth keeping.
@@ -298,6 +346,8 @@ fn bounds(column: &ArrayRef) -> Option<Bounds> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use proptest::prelude::*;
 
     use super::*;
@@ -305,12 +355,35 @@ mod tests {
     proptest! {
         #[test]
         fn the_bounds_of_texts_are_their_least_and_greatest(
-            texts in prop::collection::vec(prop::option::of("[ab\u{0}é]{0,10}"), 0..20)
+            texts in prop::collection::vec(prop::option::of("[ab\u{0}é]{0,12}"), 0..20)
         ) {
             let array = StringArray::from(texts.clone());
             let present = || texts.iter().flatten().map(String::as_str);
             prop_assert_eq!(text_bounds(&array), present().min().zip(present().max()));
         }
+    }
+
+    #[test]
+    fn a_dictionary_that_would_be_given_up_is_not_begun() {
+        let rows = 200_000_i64;
+        let column = |number: fn(i64) -> i64| -> ArrayRef {
+            let numbers = (0..rows).map(|row| (row % 10 != 0).then(|| number(row)));
+            Arc::new(numbers.collect::<arrow::array::TimestampMicrosecondArray>())
+        };
+        assert!(outgrows_dictionary(&column(|row| row * 60_000_000)));
+        assert!(!outgrows_dictionary(&column(|row| row % 100_000)));
+        let names = ["many", "few"];
+        let columns = [column(|row| row * 60_000_000), column(|row| row % 100_000)];
+        let rows = RecordBatch::try_from_iter_with_nullable(
+            names.into_iter().zip(columns).map(|(name, column)| (name, column, true)),
+        );
+        let rows = rows.unwrap();
+        let file = encode(&rows.schema(), std::slice::from_ref(&rows), &[]).unwrap().remove(0);
+        let dictionary = |column: usize| file.group.column(column).dictionary_page_offset().is_some();
+        assert_eq!([dictionary(0), dictionary(1)], [false, true]);
+        let read =
+            ParquetRecordBatchReaderBuilder::try_new(file.bytes).unwrap().with_batch_size(rows.num_rows()).build();
+        assert_eq!(read.unwrap().map(Result::unwrap).collect::<Vec<_>>(), [rows]);
     }
 
     #[test]

@@ -165,13 +165,15 @@ impl ColumnCleaner {
 fn trimmed(texts: &StringArray) -> ArrayRef {
     let is_clean = |text: &str| {
         let bytes = text.as_bytes();
-        let is_plain = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_graphic());
+        let is_plain = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
         is_plain(bytes.first()) && is_plain(bytes.last())
     };
     if texts.iter().flatten().all(is_clean) {
         return Arc::new(texts.clone());
     }
-    let trim = |text: &'_ str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
+    fn trim(text: &str) -> Option<&str> {
+        Some(text.trim()).filter(|text| !text.is_empty())
+    }
     Arc::new(texts.iter().map(|text| text.and_then(trim)).collect::<StringArray>())
 }
 

@@ -18,14 +18,15 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
-use tenon_core::spec::{DatasetSpec, closest};
+use rayon::prelude::*;
+use tenon_core::spec::{Column, DatasetSpec, closest};
 use tenon_query::Expression;
 
 pub(crate) use column::Failed;
 use column::{Applied, ColumnCleaner};
 
 use crate::LakeError;
-use crate::contract::{contract_schema, convert};
+use crate::contract::{ROWS_IN_PARALLEL, arrow_type, contract_schema, convert};
 
 /// Source schemas for which plans are kept; a source that changes its columns with every batch gets no more of them.
 const PLANS: usize = 16;
@@ -94,7 +95,7 @@ impl Cleaner {
     /// # Errors
     /// [`LakeError::Contract`] names the column that cannot be cleaned as it is declared.
     pub(crate) fn compile(session: &SessionContext, dataset: &str, spec: &DatasetSpec) -> Result<Self, LakeError> {
-        let column = |(name, column): (&String, &tenon_core::spec::Column)| {
+        let column = |(name, column): (&String, &Column)| {
             let clean = spec.clean.columns.get(name).filter(|clean| clean.sql.is_none());
             let failed = |why: String| LakeError::contract(dataset, format!("cleaning column `{name}`: {why}"));
             clean.map(|clean| ColumnCleaner::compile(clean, column).map_err(failed)).transpose()
@@ -116,26 +117,16 @@ impl Cleaner {
         if let Some(name) = named_twice(rows.schema_ref()) {
             return Err(format!("column `{name}` is there twice, and which of them is meant cannot be told"));
         }
-        let contract = &self.spec.contract.columns;
-        let mut columns = Vec::with_capacity(contract.len());
-        for ((name, column), cleaner) in contract.iter().zip(&self.columns) {
-            let input = match cleaner {
-                _ if self.is_derived(name) => {
-                    Input::plain(new_null_array(&crate::contract::arrow_type(column.data_type), rows.num_rows()))
-                }
-                None => Input::plain(self.source(rows, name)?),
-                Some(cleaner) => {
-                    let source = match self.source(rows, name) {
-                        Err(_) if cleaner.has_default() => new_null_array(&DataType::Null, rows.num_rows()),
-                        source => source?,
-                    };
-                    let failed = |why: String| format!("column `{name}` cannot be cleaned: {why}");
-                    let Applied { values, shown, failed } = cleaner.apply(name, &source).map_err(failed)?;
-                    Input { values, shown, failed }
-                }
-            };
-            columns.push(input);
-        }
+        let named: Vec<_> = self.spec.contract.columns.iter().zip(&self.columns).collect();
+        let column = |((name, column), cleaner): ((&String, &Column), &Option<ColumnCleaner>)| {
+            self.column(rows, name, column, cleaner.as_ref())
+        };
+        let columns: Vec<Result<Input, String>> = if rows.num_rows() < ROWS_IN_PARALLEL {
+            named.into_iter().map(column).collect()
+        } else {
+            named.into_par_iter().with_max_len(1).map(column).collect()
+        };
+        let columns = columns.into_iter().collect::<Result<_, _>>()?;
         let mut cleaned = Cleaned { columns, dropped: None };
         if self.has_expressions() {
             let plan = self.plan(rows.schema_ref()).map_err(|unplanned| match unplanned {
@@ -144,6 +135,29 @@ impl Cleaner {
             self.compute(&plan, rows, &mut cleaned)?;
         }
         Ok(cleaned)
+    }
+
+    /// One column of the contract, before what is derived is computed.
+    fn column(
+        &self,
+        rows: &RecordBatch,
+        name: &str,
+        column: &Column,
+        cleaner: Option<&ColumnCleaner>,
+    ) -> Result<Input, String> {
+        let Some(cleaner) = cleaner else {
+            return Ok(Input::plain(match self.is_derived(name) {
+                true => new_null_array(&arrow_type(column.data_type), rows.num_rows()),
+                false => self.source(rows, name)?,
+            }));
+        };
+        let source = match self.source(rows, name) {
+            Err(_) if cleaner.has_default() => new_null_array(&DataType::Null, rows.num_rows()),
+            source => source?,
+        };
+        let failed = |why: String| format!("column `{name}` cannot be cleaned: {why}");
+        let Applied { values, shown, failed } = cleaner.apply(name, &source).map_err(failed)?;
+        Ok(Input { values, shown, failed })
     }
 
     fn has_expressions(&self) -> bool {

@@ -14,6 +14,7 @@ use crate::encode::{Encoded, encode, file_ranges};
 use crate::raw::{ROW_NUMBER, RawRows, file_schema};
 
 /// Rows, encoded, and their names in the table's folder.
+#[derive(Clone)]
 pub(crate) struct Files {
     pub(super) schema: SchemaRef,
     files: Vec<(String, Encoded)>,

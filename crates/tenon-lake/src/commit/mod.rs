@@ -159,23 +159,23 @@ impl Lake {
         let (accepted, set_aside) = pieces(dataset, source, checked, now)?;
         let unique = if let [one] = &resource.spec.contract.key[..] { vec![one.clone()] } else { Vec::new() };
         let columns = Arc::clone(&contract);
-        let (held, from) = (raw_schema.clone(), source.clone());
+        let (held, from) = (raw_schema, source.clone());
         let encode = move || {
-            let encode_landed = || {
-                let landed = (accepted.iter().map(RecordBatch::num_rows).sum(), &columns);
-                let raw = raw_rows(held.as_ref(), &raw_pieces, landed, &from, now)?;
-                let files = Files::encode(operation, Arc::clone(&columns), &accepted, &unique)?;
-                Ok((Files::encode_raw(operation, &raw, &files)?, files))
-            };
+            let landed = (accepted.iter().map(RecordBatch::num_rows).sum(), &columns);
+            let encode_accepted = || Files::encode(operation, Arc::clone(&columns), &accepted, &unique);
             let encode_set_aside = || Files::encode(operation, quarantine_schema(), &set_aside, &[]);
-            let (landed, set_aside) = rayon::join(encode_landed, encode_set_aside);
-            landed.and_then(|(raw, files)| Ok::<_, ParquetError>((files, set_aside?, raw, accepted)))
+            let (files, (set_aside, raw)) = rayon::join(encode_accepted, || {
+                rayon::join(encode_set_aside, || raw_rows(held.as_ref(), &raw_pieces, landed, &from, now))
+            });
+            Ok::<_, ParquetError>((files?, set_aside?, raw?, accepted))
         };
         let interrupted = |error: tokio::task::JoinError| LakeError::Interrupted(error.to_string());
         let encoded = tokio::task::spawn_blocking(encode).await.map_err(interrupted)?;
-        let (files, set_aside, raw_files, accepted) =
-            encoded.map_err(|error| LakeError::written(dataset.as_str(), error))?;
-        // Hashed while the files are on their way to the disk.
+        let written = |error| LakeError::written(dataset.as_str(), error);
+        let (files, set_aside, raw_rows, accepted) = encoded.map_err(written)?;
+        // Rows as they came are encoded, and rows hashed, while the files of the clean ones are on their way to the disk.
+        let clean = files.clone();
+        let raw_files = tokio::task::spawn_blocking(move || Files::encode_raw(operation, &raw_rows, &clean));
         let rows = accepted.clone();
         let rows_digest = tokio::task::spawn_blocking(move || rows_digest(&contract, &rows));
 
@@ -203,16 +203,17 @@ impl Lake {
         let set_aside_schema = quarantine_table_schema(quarantine_head.schema.as_ref(), set_aside.is_empty())?;
         let misfit = |what| LakeError::Misfit { table: raw_of(dataset.as_str()), what };
         let raw_held = raw_head.as_ref().and_then(|head| head.schema.as_ref());
-        let raw_schema = match raw_files.is_empty() {
-            true => None,
-            false => merged_schema(raw_held, &raw_files.schema).map_err(misfit)?,
+        let store_raw = async {
+            let Some(raw) = &raw else { return Ok(Change::default()) };
+            let files = raw_files.await.map_err(interrupted)?.map_err(written)?;
+            let schema = match files.is_empty() {
+                true => None,
+                false => merged_schema(raw_held, &files.schema).map_err(misfit)?,
+            };
+            files.store(raw, schema).await
         };
-        let stored = tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema), async {
-            match &raw {
-                Some(raw) => raw_files.store(raw, raw_schema).await,
-                None => Ok(Change::default()),
-            }
-        });
+        let stored =
+            tokio::join!(files.store(&table, schema), set_aside.store(&quarantine, set_aside_schema), store_raw);
         let (change, set_aside, raw_change) = match stored {
             (Ok(change), Ok(set_aside), Ok(raw_change)) => {
                 (Change { positions: positions(&stretches), ..change }, set_aside, raw_change)

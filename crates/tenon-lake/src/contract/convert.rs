@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowNumericType, AsArray, BooleanArray, PrimitiveArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, ArrowNumericType, AsArray, BooleanArray, PrimitiveArray, make_array, new_null_array,
+};
 use arrow::buffer::BooleanBuffer;
+use arrow::compute::kernels::aggregate::{max, min};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{CastOptions, can_cast_types, cast_with_options, is_null, max, min, nullif};
-use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::compute::{CastOptions, can_cast_types, cast_with_options, is_null, nullif};
+use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
+use chrono::{DateTime, Utc};
 use tenon_core::spec::ColumnType;
 
 use super::legible::legible;
@@ -57,6 +61,7 @@ pub(crate) fn convert(source: &ArrayRef, kind: ColumnType) -> Result<(ArrayRef, 
     let plain = match source.data_type() {
         DataType::Null => return Ok((new_null_array(&wanted, source.len()), None)),
         kind if *kind == wanted => source.clone(),
+        DataType::Timestamp(unit, None) if wanted == utc() => in_utc(source, *unit).map_err(failed)?,
         DataType::Timestamp(..) => source.clone(),
         other => cast(source, &stored_type(other)).map_err(failed)?,
     };
@@ -148,6 +153,26 @@ fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(array, to, &CastOptions { safe: true, ..CastOptions::default() })
 }
 
+/// Moments without a zone as those of UTC: the very same numbers under another name. Where one of them lies in no year of the
+/// calendar they are left as they are, so that casting finds out which.
+fn in_utc(moments: &ArrayRef, unit: TimeUnit) -> Result<ArrayRef, ArrowError> {
+    let (first, last) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    let calendar = match unit {
+        TimeUnit::Second => first.timestamp()..=last.timestamp(),
+        TimeUnit::Millisecond => first.timestamp_millis()..=last.timestamp_millis(),
+        TimeUnit::Microsecond => first.timestamp_micros()..=last.timestamp_micros(),
+        TimeUnit::Nanosecond => i64::MIN..=i64::MAX,
+    };
+    let numbers = cast(moments, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>();
+    if [min(numbers), max(numbers)].into_iter().flatten().any(|extreme| !calendar.contains(&extreme)) {
+        return Ok(moments.clone());
+    }
+    let zone = Some("UTC".into());
+    let data = moments.to_data().into_builder().data_type(DataType::Timestamp(unit, zone)).build()?;
+    Ok(make_array(data))
+}
+
 /// Whole numbers name no moment: nobody says whether they count seconds or days.
 fn is_ambiguous(from: &DataType, to: &DataType) -> bool {
     (from.is_numeric() || *from == DataType::Boolean) && to.is_temporal()
@@ -198,4 +223,28 @@ fn lost(before: &ArrayRef, after: &ArrayRef) -> Option<BooleanBuffer> {
         Some(nulls) => &absent & nulls.inner(),
         None => absent,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::array::Int64Array;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn moments_without_a_zone_become_what_arrow_makes_of_them(
+            unit in prop::sample::select(vec![TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond]),
+            numbers in prop::collection::vec(prop::option::of(prop_oneof![any::<i32>().prop_map(i64::from), any::<i64>()]), 0..4),
+        ) {
+            let numbers: ArrayRef = Arc::new(Int64Array::from(numbers));
+            let moments = cast(&numbers, &DataType::Timestamp(unit, None)).unwrap();
+            let (converted, marked) = convert(&moments, ColumnType::Timestamp).unwrap();
+            let expected = of_the_calendar(exactly(&moments, &utc()).unwrap()).unwrap();
+            prop_assert_eq!(&converted, &expected);
+            prop_assert_eq!(marked, lost(&moments, &expected));
+        }
+    }
 }

@@ -14,7 +14,7 @@ pub(crate) use legible::{legible, texts};
 pub(crate) use quarantine::Quarantined;
 pub use quarantine::{SetAside, quarantine_schema};
 pub use rules::contract_schema;
-pub(crate) use rules::{References, Rules, SeenRows};
+pub(crate) use rules::{ROWS_IN_PARALLEL, References, Rules, SeenRows};
 
 use std::sync::Arc;
 

@@ -31,8 +31,8 @@ use crate::delta::log::utc;
 use crate::landing::landed::Landed;
 use crate::raw::Raw;
 
-/// Below this many rows, columns are checked one after the other.
-const ROWS_IN_PARALLEL: usize = 4_096;
+/// Below this many rows, columns are cleaned and checked one after the other.
+pub(crate) const ROWS_IN_PARALLEL: usize = 4_096;
 
 /// The key sets that a batch is checked against, by reference: `planes.tailnum`.
 pub(crate) type References = std::collections::HashMap<String, Arc<KeySet>>;
@@ -469,19 +469,22 @@ impl ColumnRule {
 /// is matched once.
 fn matches(texts: &StringArray, pattern: &str) -> Result<BooleanArray, ArrowError> {
     const FEW: usize = 1_024;
-    let mut numbers: HashMap<&str, usize> = HashMap::new();
-    let mut of_row = Vec::with_capacity(texts.len());
+    let mut numbers: HashMap<&str, u16> = HashMap::new();
+    let mut of_row: Vec<u16> = Vec::with_capacity(texts.len());
     for text in texts.iter() {
-        let next = numbers.len();
-        of_row.push(text.map(|text| *numbers.entry(text).or_insert(next)));
+        // Of a row without a text the number does not matter.
+        let next = numbers.len() as u16;
+        of_row.push(text.map_or(0, |text| *numbers.entry(text).or_insert(next)));
         if numbers.len() > FEW {
             return regexp_is_match_scalar(texts, pattern, None);
         }
     }
     let mut distinct = vec![""; numbers.len()];
-    numbers.into_iter().for_each(|(text, number)| distinct[number] = text);
+    numbers.into_iter().for_each(|(text, number)| distinct[usize::from(number)] = text);
     let matching = regexp_is_match_scalar(&StringArray::from(distinct), pattern, None)?;
-    Ok(of_row.into_iter().map(|number| number.map(|number| matching.value(number))).collect())
+    let is_matching =
+        BooleanBuffer::collect_bool(texts.len(), |row| texts.is_valid(row) && matching.value(usize::from(of_row[row])));
+    Ok(BooleanArray::new(is_matching, texts.nulls().cloned()))
 }
 
 /// Set where a number is less than `low`, more than `high`, or none (NaN).

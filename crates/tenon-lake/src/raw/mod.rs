@@ -13,10 +13,11 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use rayon::prelude::*;
 use tenon_core::spec::ColumnType;
 
 use crate::RAW;
-use crate::contract::{convert, legible, texts};
+use crate::contract::{ROWS_IN_PARALLEL, convert, legible, texts};
 use crate::delta::log::{is_held, stored_field, stored_type};
 
 pub(crate) use batch::{RawPiece, RawRows, file_schema, raw_rows};
@@ -89,13 +90,24 @@ impl Raw {
     /// # Errors
     /// Arrow's, when a column is larger than its type can say.
     pub(crate) fn of(rows: &RecordBatch, clean: &RecordBatch) -> Result<Self, ArrowError> {
-        let (mut fields, mut columns, mut same) = (Vec::new(), Vec::new(), Vec::new());
-        for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        let keep = |(field, column): (&Arc<Field>, &ArrayRef)| {
             let column = kept(field, column)?;
             let namesake = clean.schema_ref().index_of(field.name()).ok();
-            same.push(namesake.filter(|at| is_same(&column, clean.column(*at))));
-            fields.push(Field::new(field.name(), column.data_type().clone(), true));
+            let same = namesake.filter(|at| is_same(&column, clean.column(*at)));
+            Ok((Field::new(field.name(), column.data_type().clone(), true), column, same))
+        };
+        let given: Vec<_> = rows.schema_ref().fields().iter().zip(rows.columns()).collect();
+        let kept: Vec<Result<_, ArrowError>> = if rows.num_rows() < ROWS_IN_PARALLEL {
+            given.into_iter().map(keep).collect()
+        } else {
+            given.into_par_iter().with_max_len(1).map(keep).collect()
+        };
+        let (mut fields, mut columns, mut same) = (Vec::new(), Vec::new(), Vec::new());
+        for kept in kept {
+            let (field, column, namesake) = kept?;
+            fields.push(field);
             columns.push(column);
+            same.push(namesake);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?;
