@@ -8,6 +8,9 @@ use datafusion::common::{HashMap, Result};
 
 use super::kinds::{all_valid, strict, text};
 
+/// How many whole numbers from the least to the greatest there may be for each that is a key, so that they lie close together.
+const CLOSE: usize = 4;
+
 /// Stands where there is no entity: a part of the key is null, or nobody has it.
 pub(super) const NOBODY: u32 = u32::MAX;
 
@@ -16,11 +19,38 @@ pub(super) enum Keys {
     /// There is one entity, which has no name.
     Unnamed,
     /// One column of whole numbers, booleans, dates or time stamps.
-    Numbers(HashMap<i64, u32>),
+    Numbers(HashMap<i64, u32>, Close),
     /// One column of text.
     Texts(HashMap<Box<[u8]>, u32>),
     /// Several columns, or one that is compared as bytes.
     Rows(RowConverter, HashMap<Box<[u8]>, u32>),
+}
+
+/// The numbers of whole numbers that lie close together, from the least on; empty where they do not.
+#[derive(Default)]
+pub(super) struct Close {
+    least: i64,
+    numbers: Vec<u32>,
+}
+
+impl Close {
+    fn new(known: &HashMap<i64, u32>) -> Self {
+        let (Some(least), Some(greatest)) = (known.keys().min(), known.keys().max()) else { return Self::default() };
+        let (least, span) = (*least, greatest.wrapping_sub(*least) as u64);
+        if span >= (known.len() * CLOSE) as u64 {
+            return Self::default();
+        }
+        let mut numbers = vec![NOBODY; span as usize + 1];
+        for (key, number) in known {
+            numbers[key.wrapping_sub(least) as usize] = *number;
+        }
+        Self { least, numbers }
+    }
+
+    fn find(&self, key: i64) -> u32 {
+        let place = key.wrapping_sub(self.least) as usize;
+        self.numbers.get(place).copied().unwrap_or(NOBODY)
+    }
 }
 
 impl Keys {
@@ -32,15 +62,15 @@ impl Keys {
                 let fields = types.iter().map(|data_type| SortField::new(data_type.clone())).collect();
                 Self::Rows(RowConverter::new(fields)?, HashMap::default())
             }
-            [_] => Self::Numbers(HashMap::default()),
+            [_] => Self::Numbers(HashMap::default(), Close::default()),
         })
     }
 
-    /// How many entities there are.
+    /// How many entities there are, as long as they come.
     pub fn len(&self) -> usize {
         match self {
             Self::Unnamed => 1,
-            Self::Numbers(known) => known.len(),
+            Self::Numbers(known, _) => known.len(),
             Self::Texts(known) | Self::Rows(_, known) => known.len(),
         }
     }
@@ -54,11 +84,21 @@ impl Keys {
         }
     }
 
+    /// Says that all have come, and now they will be looked for.
+    pub fn close(&mut self) {
+        if let Self::Numbers(known, close) = self {
+            *close = Close::new(known);
+            if !close.numbers.is_empty() {
+                *known = HashMap::default();
+            }
+        }
+    }
+
     /// The numbers of rows' entities, after what `into` holds; new ones get new numbers.
     pub fn number(&mut self, columns: &[ArrayRef], rows: usize, into: &mut Vec<u32>) -> Result<()> {
         match self {
             Self::Unnamed => into.extend(std::iter::repeat_n(0, rows)),
-            Self::Numbers(known) => {
+            Self::Numbers(known, _) => {
                 let next = |known: &mut HashMap<i64, u32>, key| {
                     let next = known.len() as u32;
                     *known.entry(key).or_insert(next)
@@ -88,7 +128,10 @@ impl Keys {
         into.clear();
         match self {
             Self::Unnamed => into.extend(std::iter::repeat_n(0, rows)),
-            Self::Numbers(known) => each_number(&columns[0], into, |key| known.get(&key).copied().unwrap_or(NOBODY))?,
+            Self::Numbers(known, close) if close.numbers.is_empty() => {
+                each_number(&columns[0], into, |key| known.get(&key).copied().unwrap_or(NOBODY))?;
+            }
+            Self::Numbers(_, close) => each_number(&columns[0], into, |key| close.find(key))?,
             Self::Texts(known) => {
                 let keys = text(&columns[0]);
                 let find = |key: &str| known.get(key.as_bytes()).copied().unwrap_or(NOBODY);

@@ -20,13 +20,16 @@
 //! The way from text to rows: [`syntax`] brings the words into a form that the SQL parser has, [`relation`] and
 //! [`condition`] make the logical [`node`] of them (joins in a row over the same observations are one node), [`planner`]
 //! makes the physical [`exec`], and [`run`] runs it. The observations are put in order once ([`timelines`]); the rows of the
-//! feature tables are never sorted: each is brought to the first observation that may see it ([`shard`]), and the best of
-//! each observation is carried on to those after it. Memory is for the observations and what they take; where they are
-//! too many, they are joined part by part against feature rows that are kept on disk meanwhile.
+//! feature tables are never sorted: each is brought to the first observation that may see it ([`bring`]), held there if it is
+//! the best ([`shard`]), and the best of each observation is carried on to those of its entity after it. Memory is for the
+//! observations and what they take; where they are too many, they are joined part by part against feature rows that are
+//! kept on disk meanwhile.
 
+mod bring;
 mod cells;
 mod condition;
 mod exec;
+mod fingers;
 mod heap;
 mod keys;
 mod kinds;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -27,7 +27,10 @@ use super::timelines::Timelines;
 use super::work::{Joined, Scratch, Work};
 
 /// Shards for each worker: enough that two seldom meet at one.
-const SHARDS_A_WORKER: usize = 4;
+const SHARDS_A_WORKER: usize = 32;
+/// About how many bytes of a feature table are taken in at a time: enough rows that most are overtaken by a later one of
+/// their entity before they need a place, and little enough to stay in a cache.
+const BATCH_BYTES: usize = 4 << 20;
 /// What a text is taken to need, before there is one.
 const BYTES_A_TEXT: usize = 32;
 
@@ -108,7 +111,7 @@ impl Run {
 
     /// What an observation takes beside itself, until it is sent.
     fn bytes_a_row(&self) -> usize {
-        // Its place, its entity and moment while it is put there, and what workers remember of the entity.
+        // Its place in the order of moments, and once more in that of entities, should rows come in no order.
         let order = |order: &ByOrder| 32 + Keys::bytes_an_entity(&order.entity.types);
         let input = |input: &Input| {
             let moments = 12 + if input.table.known.is_some() { 8 } else { 0 };
@@ -293,7 +296,10 @@ impl Reading {
 
     fn open(&self, input: &Input, source: Source, disk: &SpillManager) -> Result<Option<SendableRecordBatchStream>> {
         Ok(match source {
-            Source::Plan(partition) => Some(input.plan.execute(partition, Arc::clone(&self.run.context))?),
+            Source::Plan(partition) => {
+                let context = in_large_batches(&self.run.context, &input.plan.schema());
+                Some(input.plan.execute(partition, context)?)
+            }
             Source::Disk(Some(file)) => Some(disk.read_spill_as_stream(file, None)?),
             Source::Disk(None) => None,
         })
@@ -309,4 +315,20 @@ impl Reading {
         let Input { plan, table, columns } = &self.run.inputs[table];
         Work::new(Arc::clone(table), Arc::clone(&self.timelines[table.order]), &plan.schema(), columns.clone())
     }
+}
+
+/// The same, where rows of these columns come more at a time, if their length is known.
+fn in_large_batches(context: &TaskContext, schema: &Schema) -> Arc<TaskContext> {
+    let bytes = schema.fields().iter().map(|field| width(field.data_type())).sum::<Option<usize>>();
+    let rows = bytes.map_or(0, |bytes| BATCH_BYTES / bytes.max(1)).max(context.session_config().batch_size());
+    Arc::new(TaskContext::new(
+        context.task_id(),
+        context.session_id(),
+        context.session_config().clone().with_batch_size(rows),
+        context.scalar_functions().clone(),
+        context.higher_order_functions().clone(),
+        context.aggregate_functions().clone(),
+        context.window_functions().clone(),
+        context.runtime_env(),
+    ))
 }

@@ -1,4 +1,4 @@
-//! The places of some entities, and the best row that each has seen.
+//! Some places, and the best row that each has seen.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::cells::{Arriving, Column, Held, Winner, column};
 /// The event of a place that has seen no row.
 pub(super) const NO_EVENT: i64 = i64::MIN;
 
-/// Places of neighbouring entities. Each holds the best of the rows that may be seen from it on, and from none before.
+/// Places beside each other. Each holds the best of the rows that may be seen from it on, and from none before.
 pub(super) struct Shard {
     /// Its first place.
     first: usize,
@@ -96,23 +96,9 @@ impl Shard {
         Ok(grown)
     }
 
-    /// The places that each of an entity's places, in order, takes its row from: the best seen so far. `visit` hears of
-    /// each place, and of the place of its row and that row's event.
-    pub fn carry(&self, places: Range<usize>, mut visit: impl FnMut(usize, usize, i64)) {
-        let mut best: Option<usize> = None;
-        for place in places {
-            let at = place - self.first;
-            if self.events[at] != NO_EVENT && best.is_none_or(|best| self.rank(best - self.first) <= self.rank(at)) {
-                best = Some(place);
-            }
-            if let Some(best) = best {
-                visit(place, best, self.events[best - self.first]);
-            }
-        }
-    }
-
-    fn rank(&self, at: usize) -> (i64, i64) {
-        (self.events[at], self.known.get(at).copied().unwrap_or(0))
+    /// The event and the knowledge of the best row at each of its places, [`NO_EVENT`] where there is none.
+    pub fn ranks(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.events.iter().enumerate().map(|(at, event)| (*event, self.known.get(at).copied().unwrap_or(0)))
     }
 
     /// What its places hold, column by column.

@@ -56,7 +56,7 @@ impl Before {
     }
 
     /// The first moment that may see a row of this one.
-    pub fn seen_from(&self, moment: i64) -> i64 {
+    fn seen_from(&self, moment: i64) -> i64 {
         moment.saturating_add(i64::from(self.strict))
     }
 }
@@ -75,6 +75,22 @@ pub(super) struct Table {
     pub max_age: Option<i64>,
     /// Which order of the observations it is joined by.
     pub order: usize,
+}
+
+impl Table {
+    /// The first moment that may see each of these rows, into `seen`.
+    pub fn seen_from(&self, events: &[i64], known: Option<&[i64]>, seen: &mut Vec<i64>) {
+        seen.clear();
+        seen.extend(events.iter().map(|event| self.event.seen_from(*event)));
+        if let (Some(known), Some(before)) = (known, &self.known) {
+            seen.iter_mut().zip(known).for_each(|(seen, known)| *seen = (*seen).max(before.seen_from(*known)));
+        }
+    }
+
+    /// Whether a row of this event is young enough at a moment, which is asked for where there is a time to live.
+    pub fn counts(&self, moment: impl FnOnce() -> i64, event: i64) -> bool {
+        self.max_age.is_none_or(|age| moment().saturating_sub(event) <= age)
+    }
 }
 
 pub(super) fn read_moments(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch, unit: TimeUnit) -> Result<Int64Array> {

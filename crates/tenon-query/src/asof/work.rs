@@ -9,12 +9,13 @@ use arrow::datatypes::{DataType, Schema};
 use datafusion::common::Result;
 use parking_lot::Mutex;
 
+use super::bring::{Arrived, Memory, bring};
 use super::cells::{Arriving, Held};
 use super::heap::{Heap, unpack};
 use super::keys::NOBODY;
 use super::shard::{NO_EVENT, Rows, Shard};
 use super::table::Table;
-use super::timelines::{Finger, Timelines};
+use super::timelines::Timelines;
 
 /// Where an observation has no row.
 const NOTHING: u32 = u32::MAX;
@@ -33,19 +34,13 @@ pub(super) struct Work {
 #[derive(Default)]
 pub(super) struct Scratch {
     entities: Vec<u32>,
-    /// For each order of the observations where its entities were last asked for.
-    fingers: Vec<Vec<Finger>>,
-    /// For each shard the rows that go there, and their places.
-    places: Vec<Vec<(u32, u32)>>,
+    memory: Memory,
 }
 
 impl Work {
     pub fn new(table: Arc<Table>, timelines: Arc<Timelines>, schema: &Schema, columns: Vec<usize>) -> Self {
         let types: Vec<DataType> = columns.iter().map(|column| schema.field(*column).data_type().clone()).collect();
-        let shard = |entities: Range<u32>| {
-            let places = timelines.places(entities.start).start..timelines.places(entities.end - 1).end;
-            Mutex::new(Shard::new(places, table.known.is_some(), &types))
-        };
+        let shard = |places: Range<usize>| Mutex::new(Shard::new(places, table.known.is_some(), &types));
         let shards = timelines.shards().map(shard).collect();
         Self { table, timelines, columns, types, shards }
     }
@@ -53,68 +48,44 @@ impl Work {
     /// Takes in a batch. Workers begin at different shards, so that they seldom wait for each other. Returns by how many
     /// bytes what is held grew or shrank.
     pub fn take_in(&self, batch: &RecordBatch, scratch: &mut Scratch, worker: usize) -> Result<isize> {
+        let Scratch { entities, memory } = scratch;
         let events = self.table.event.read(batch, self.table.unit)?;
         let known = self.table.known.as_ref().map(|known| known.read(batch, self.table.unit)).transpose()?;
         let keys = self.table.entity.read(batch)?;
-        let Scratch { entities, fingers, places } = scratch;
         self.timelines.keys.find(&keys, batch.num_rows(), entities)?;
-        fingers.resize_with(fingers.len().max(self.table.order + 1), Vec::new);
-        let fingers = &mut fingers[self.table.order];
-        fingers.resize(self.timelines.entities(), Finger::NOWHERE);
-        places.resize_with(self.shards.len(), Vec::new);
-        places.iter_mut().for_each(Vec::clear);
-        let nulls = [Some(&events), known.as_ref()].into_iter().flatten().any(|moments| moments.null_count() > 0);
-        let is_null = |row| events.is_null(row) || known.as_ref().is_some_and(|known| known.is_null(row));
-        let known_values = known.as_ref().map(|known| known.values().as_ref());
-        for (row, entity) in entities.iter().enumerate() {
-            if *entity == NOBODY || (nulls && is_null(row)) {
-                continue;
-            }
-            let finger = &mut fingers[*entity as usize];
-            let known = known_values.map(|known| known[row]);
-            if let Some(place) = self.place(*entity, events.values()[row], known, finger) {
-                places[self.timelines.shard(*entity)].push((row as u32, place as u32));
-            }
+        for nulls in [Some(&events), known.as_ref()].into_iter().flatten().filter_map(|moments| moments.nulls()) {
+            entities.iter_mut().zip(nulls).filter(|(_, valid)| !valid).for_each(|(entity, _)| *entity = NOBODY);
         }
+        let (events, known) = (events.values().as_ref(), known.as_ref().map(|known| known.values().as_ref()));
+        bring(Arrived { entities, events, known }, &self.table, &self.timelines, self.shards.len(), memory);
         let columns =
             self.columns.iter().map(|column| Arriving::new(batch.column(*column))).collect::<Result<Vec<_>>>()?;
-        let rows = Rows { events: events.values(), known: known_values, columns: &columns };
+        let rows = Rows { events, known, columns: &columns };
         let mut grown = 0;
         for step in 0..self.shards.len() {
             let shard = (step + worker * self.shards.len() / 2) % self.shards.len();
-            if !places[shard].is_empty() {
-                grown += self.shards[shard].lock().take_in(&places[shard], &rows)?;
+            if !memory.places[shard].is_empty() {
+                grown += self.shards[shard].lock().take_in(&memory.places[shard], &rows)?;
             }
         }
         Ok(grown)
     }
 
-    /// The place of the first observation that may see a row; none where there is none, or the row is too old by then.
-    fn place(&self, entity: u32, event: i64, known: Option<i64>, finger: &mut Finger) -> Option<usize> {
-        let mut seen = self.table.event.seen_from(event);
-        if let (Some(known), Some(before)) = (known, &self.table.known) {
-            seen = seen.max(before.seen_from(known));
-        }
-        let place = self.timelines.first_from(entity, seen, finger)?;
-        (event != NO_EVENT && self.counts(place, event)).then_some(place)
-    }
-
-    /// Whether a row of this event is young enough for the observation at a place.
-    fn counts(&self, place: usize, event: i64) -> bool {
-        self.table.max_age.is_none_or(|age| self.timelines.times[place].saturating_sub(event) <= age)
-    }
-
     /// What the observations get, once all batches have come in.
     pub fn finish(self) -> Result<Joined> {
-        let mut places = vec![NOTHING; self.timelines.observations];
-        for (shard, entities) in self.shards.iter().zip(self.timelines.shards()) {
-            let shard = shard.lock();
-            for entity in entities {
-                shard.carry(self.timelines.places(entity), |place, from, event| {
-                    if self.counts(place, event) {
-                        places[self.timelines.rows[place] as usize] = from as u32;
-                    }
-                });
+        let timelines = &self.timelines;
+        let mut places = vec![NOTHING; timelines.observations];
+        let mut best = vec![Best { event: NO_EVENT, known: NO_EVENT, place: NOTHING }; timelines.entities()];
+        for (shard, of) in self.shards.iter().zip(timelines.shards()) {
+            for (place, (event, known)) in of.zip(shard.lock().ranks()) {
+                let asked = timelines.asked[place];
+                let best = &mut best[asked.entity as usize];
+                if event != NO_EVENT && (event, known) >= (best.event, best.known) {
+                    *best = Best { event, known, place: place as u32 };
+                }
+                if self.table.counts(|| asked.time, best.event) {
+                    places[timelines.rows[place] as usize] = best.place;
+                }
             }
         }
         let mut columns: Vec<Vec<Held>> = self.types.iter().map(|_| Vec::with_capacity(self.shards.len())).collect();
@@ -124,6 +95,14 @@ impl Work {
         let columns = columns.into_iter().zip(&self.types).map(|(held, data_type)| merge(held, data_type));
         Ok(Joined { inner: self.table.inner, places, columns: columns.collect::<Result<_>>()? })
     }
+}
+
+/// The best row of an entity that has been seen so far.
+#[derive(Clone, Copy)]
+struct Best {
+    event: i64,
+    known: i64,
+    place: u32,
 }
 
 /// One column out of the shards' parts.
