@@ -184,7 +184,7 @@ impl Broker {
     fn count(&self, first: u64) -> Result<(), Fault> {
         let mut config = self.config();
         config.set("group.id", "bare").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-        config.set("check.crcs", "true").set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "20");
+        config.set("check.crcs", "true").set("fetch.wait.max.ms", "100").set("fetch.queue.backoff.ms", "100");
         let consumer: BaseConsumer = config.create()?;
         consumer.assign(&places(first)?)?;
         let mut counted = 0;
