@@ -94,7 +94,7 @@ pub(crate) fn consumer(source: &KafkaSource, dataset: &str, root: &Path) -> Resu
         .set("auto.offset.reset", "error")
         .set("queued.max.messages.kbytes", ahead)
         // The library stops fetching at 100,000 messages, which are gone in a moment, and would then rest for a second.
-        .set("fetch.queue.backoff.ms", "20")
+        .set("fetch.queue.backoff.ms", "100")
         .set("fetch.wait.max.ms", "100")
         .set("reconnect.backoff.max.ms", "5000")
         .set("topic.metadata.refresh.interval.ms", "30000")
