@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(stretch(of(0), &rows, 5, 0), (0..1, true));
         assert_eq!(stretch(of(1), &rows, 8, 0), (2..4, true), "[4, 7)");
         assert_eq!(stretch(of(100), &rows, 8, 0), (2..4, true), "the origin may lie ahead");
-        assert_eq!(stretch(of(0), &rows, 8, 4).1, false);
+        assert!(!stretch(of(0), &rows, 8, 4).1);
     }
 
     #[test]
