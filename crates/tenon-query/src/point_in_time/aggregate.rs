@@ -217,7 +217,7 @@ impl Seen<'_> {
             Aggregate::Max => tally.greatest,
             Aggregate::Std => tally.deviation.as_ref().map_or(f64::NAN, Deviation::of_sample),
             Aggregate::Rate => tally.count / window.span().map_or(f64::NAN, |span| span.as_secs_f64()),
-            Aggregate::Distinct => tally.distinct.as_ref().map_or(f64::NAN, Distinct::count),
+            Aggregate::Distinct => tally.distinct.as_ref().map_or(f64::NAN, |seen| seen.count()),
             Aggregate::Quantile => tally.quantiles.as_mut().map_or(f64::NAN, |seen| seen.at(feature.q)),
             Aggregate::TopK => tally.frequencies.as_ref().map_or(f64::NAN, |seen| seen.top(feature.k)),
             _ => tally.sum / tally.count,
@@ -259,9 +259,10 @@ struct Tally {
     known: i64,
     newest: Option<usize>,
     deviation: Option<Deviation>,
-    distinct: Option<Distinct>,
-    quantiles: Option<Quantiles>,
-    frequencies: Option<Frequencies>,
+    // In boxes, so that a tally without them is cheap to begin.
+    distinct: Option<Box<Distinct>>,
+    quantiles: Option<Box<Quantiles>>,
+    frequencies: Option<Box<Frequencies>>,
 }
 
 impl Tally {
@@ -274,9 +275,9 @@ impl Tally {
             known: i64::MIN,
             newest: None,
             deviation: wanted.deviation.then(Deviation::default),
-            distinct: wanted.distinct.then(Distinct::new),
-            quantiles: wanted.quantiles.then(Quantiles::new),
-            frequencies: wanted.frequencies.then(Frequencies::default),
+            distinct: wanted.distinct.then(Box::default),
+            quantiles: wanted.quantiles.then(Box::default),
+            frequencies: wanted.frequencies.then(Box::default),
         }
     }
 

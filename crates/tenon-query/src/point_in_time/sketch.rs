@@ -35,11 +35,13 @@ pub(super) enum Distinct {
     Sketch(HllSketch),
 }
 
-impl Distinct {
-    pub(super) fn new() -> Self {
+impl Default for Distinct {
+    fn default() -> Self {
         Self::Exact(HashSet::new())
     }
+}
 
+impl Distinct {
     pub(super) fn add(&mut self, value: f64) {
         let value = bits(value);
         match self {
@@ -72,11 +74,13 @@ pub(super) enum Quantiles {
     Sketch(Box<DDSketch>),
 }
 
-impl Quantiles {
-    pub(super) fn new() -> Self {
+impl Default for Quantiles {
+    fn default() -> Self {
         Self::Exact(Vec::new())
     }
+}
 
+impl Quantiles {
     pub(super) fn add(&mut self, value: f64) {
         match self {
             Self::Sketch(sketch) => sketch.add(finite(value)),
@@ -137,7 +141,7 @@ mod tests {
     }
 
     fn distinct(values: impl Iterator<Item = f64>) -> f64 {
-        let mut distinct = Distinct::new();
+        let mut distinct = Distinct::default();
         values.for_each(|value| distinct.add(value));
         distinct.count()
     }
@@ -161,7 +165,7 @@ mod tests {
         for count in [1, 2, 10, EXACT, EXACT + 1, 50_000] {
             let mut sorted: Vec<f64> = numbers(count).collect();
             sorted.sort_unstable_by(f64::total_cmp);
-            let (mut forwards, mut backwards) = (Quantiles::new(), Quantiles::new());
+            let (mut forwards, mut backwards) = (Quantiles::default(), Quantiles::default());
             numbers(count).for_each(|value| forwards.add(value));
             sorted.iter().rev().for_each(|value| backwards.add(*value));
             for q in [0.0, 0.01, 0.25, 0.5, 0.9, 0.999, 1.0] {
@@ -173,14 +177,14 @@ mod tests {
                 assert_eq!(backwards.at(q).to_bits(), told.to_bits(), "the order counts for nothing");
             }
         }
-        assert!(Quantiles::new().at(0.5).is_nan());
+        assert!(Quantiles::default().at(0.5).is_nan());
     }
 
     #[test]
     fn numbers_of_every_size_have_quantiles() {
         let mut values = vec![f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, 5e-324, 0.0];
         values.extend(numbers(EXACT));
-        let mut quantiles = Quantiles::new();
+        let mut quantiles = Quantiles::default();
         values.iter().for_each(|value| quantiles.add(*value));
         assert_eq!((quantiles.at(0.0), quantiles.at(1.0)), (f64::MIN, f64::MAX));
         values.sort_unstable_by(f64::total_cmp);

@@ -160,7 +160,7 @@ fn reach(window: Window, known: &[Usable], at: i64) -> (i64, i64) {
             while let Some(before) = known
                 .iter()
                 .map(|row| row.0)
-                .filter(|event| *event < first && *event >= first - gap.as_micros() && *event > at - TTL * MINUTE)
+                .filter(|event| (first - gap.as_micros()..first).contains(event) && *event > at - TTL * MINUTE)
                 .min()
             {
                 first = before;
@@ -188,7 +188,7 @@ fn by_definition(view: &View, feature: &Feature, rows: &[Row], entity: (u8, bool
         return Some(f32::from(u8::from(filled)));
     }
     let of_column = |row: &&(i64, i64, f64)| feature.column.is_none() || !row.2.is_nan();
-    let used: Vec<_> = known.iter().filter(|row| row.0 >= from && row.0 <= to).filter(of_column).collect();
+    let used: Vec<_> = known.iter().filter(|row| (from..=to).contains(&row.0)).filter(of_column).collect();
     let values: Vec<f64> = used.iter().map(|row| row.2).collect();
     let mut sorted = values.clone();
     sorted.sort_by(f64::total_cmp);
