@@ -55,7 +55,7 @@ READ = [
     ["query", "SELECT * FROM flights ORDER BY id"],
     ["query", "SELECT * FROM flights FOR VERSION AS OF 'q1' ORDER BY id"],
     ["profile", "flights"],
-    ["diff", "flights", "--from", "0"],
+    ["diff", "flights", "--from", "q1"],
     ["get", "datasets"],
     ["describe", "flights"],
     ["tag", "list"],
