@@ -164,7 +164,7 @@ impl Ingest {
                 Ok(fact) => {
                     taken.add(&fact);
                     if let Some(consumer) = &telling {
-                        tell_group(consumer, &source, &fact);
+                        tell_group(consumer, &fact);
                     }
                 }
                 Err(error) => {
@@ -303,7 +303,7 @@ fn object(value: &[u8], known: &Known, source: &KafkaSource) -> Result<Map<Strin
 }
 
 /// Tells the declared group how far the table is. It is not asked for, so that nothing depends on it.
-fn tell_group(consumer: &Reader, source: &KafkaSource, fact: &DatasetCommitted) {
+fn tell_group(consumer: &Reader, fact: &DatasetCommitted) {
     let places = fact.stretches.iter().filter_map(|stretch| {
         let place = stretch.source.strip_prefix("kafka:")?;
         let (topic, partition) = place.split('#').next()?.rsplit_once('/')?;
