@@ -63,11 +63,13 @@ async fn the_lake_answers_queries() {
     assert_eq!((&answer["truncated"], &answer["columns"][1]["name"]), (&json!(true), &json!("arr_delay")));
     let before = json!({ "sql": sql, "as_of": "2013-05-01T00:00:00Z" });
     assert_eq!(world.post("/api/v1/query", &before).await.ok().json()["rows"], json!([]));
-    for (sql, words) in
-        [("SELEC", "not valid SQL"), ("SELECT * FROM flight", "no table `flight`"), ("DROP TABLE flights", "SELECT")]
-    {
+    for (sql, expected, words) in [
+        ("SELEC", 400, "not valid SQL"),
+        ("SELECT * FROM flight", 404, "no dataset `flight`; did you mean `flights`?"),
+        ("DROP TABLE flights", 400, "SELECT"),
+    ] {
         let (status, sentence) = world.post("/api/v1/query", &json!({ "sql": sql })).await.error();
-        assert!(status == 400 && sentence.contains(words), "{sql}: {status} {sentence}");
+        assert!(status == expected && sentence.contains(words), "{sql}: {status} {sentence}");
     }
 }
 
