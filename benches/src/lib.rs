@@ -17,10 +17,6 @@ pub use peer::Peer;
 pub use samples::{best, median, quantile};
 pub use server::Server;
 
-/// The allocator of the program.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Why a measurement could not be made.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;
 

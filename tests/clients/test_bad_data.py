@@ -176,7 +176,7 @@ def test_a_gigantic_row_is_refused_and_held_by_nobody(events):
         _, process.returncode, used = os.wait4(process.pid, 0)
     told = json.loads((events.folder / "told").read_text())
     outcomes = {file["file"].removeprefix("data/events/"): file["outcome"] for file in told}
-    assert "row 2" in refused(outcomes["a.csv"]) and "more than 64 MiB" in refused(outcomes["a.csv"])
+    assert "line 2" in refused(outcomes["a.csv"]) and "more than 64 MiB" in refused(outcomes["a.csv"])
     assert refused(outcomes["b.ndjson"]) == "line 2 has more than 64 MiB"
     assert [len(row["note"]) for row in held(events)] == [1_000_000] * 20
     assert used.ru_maxrss < 700_000, f"{used.ru_maxrss} KB"

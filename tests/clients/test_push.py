@@ -151,10 +151,12 @@ def test_limits_and_what_is_said_of_them(pushed):
         told = push(address, rows(0, 10, bad=8), "mostly bad")
         assert told.status_code == 422 and told.json()["outcome"] == "refused", told.text
         assert told.json()["reasons"] == [{"rule": "value: outside [0, 100]", "rows": 8}]
-        # The same key with other rows is the same push: what landed first stands.
         assert push(address, rows(0, 10), "once").json()["outcome"] == "committed"
-        again = push(address, rows(100, 20), "once").json()
+        again = push(address, rows(0, 10), "once").json()
         assert (again["outcome"], again["rows_in"]) == ("already", 10)
+        # The same key with other rows is a mistake: what landed first stands, and the others are not taken for it.
+        told = push(address, rows(100, 20), "once")
+        assert told.status_code == 422 and "`once` was used for other rows" in told.json()["error"], told.text
     assert sorted(ids(pushed)) == list(range(10))
     balanced(pushed)
 

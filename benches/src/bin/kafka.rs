@@ -6,8 +6,9 @@
 //! that it takes. `TENON_BENCH_STRETCHES` says how many (26 without it).
 //!
 //! Taking in has a process of its own, the same one for all stretches, so that its memory is nobody else's: neither the
-//! producer's nor the bare consumer's. Its memory is flat where the most that it held during a stretch of the last quarter is
-//! less than a tenth above that of the first quarter, by the medians of both, after the stretch that warms up.
+//! producer's nor the bare consumer's. Then another process follows the topic, as `tenon ingest --follow` and `tenon serve` do,
+//! while as many messages are produced once more: its memory is flat where the most that it held during a stretch of the last
+//! quarter is less than a tenth above that of the first quarter, by the medians of both, after the stretch that warms up.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -31,6 +32,7 @@ use tenon_core::spec::{SpecFile, SpecSet};
 use tenon_ingest::Ingest;
 use tenon_lake::{Lake, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions};
+use tokio_util::sync::CancellationToken;
 
 /// Messages a stretch, all of which the broker sends at once: 42 MB. It also saves all that it has every moment, which would
 /// take a core of its own, so that stretches are deleted when they are read.
@@ -43,8 +45,9 @@ async fn main() -> Result<(), Fault> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [] => compare().await,
-        [folder, broker] => take_in(Path::new(folder), broker).await,
-        _ => Err(fault("it takes no arguments, or those that it starts itself with: FOLDER BROKER")),
+        [role, folder, broker] if role == "take" => take_in(Path::new(folder), broker).await,
+        [role, folder, broker] if role == "follow" => follow(Path::new(folder), broker).await,
+        _ => Err(fault("it takes no arguments, or those that it starts itself with: ROLE FOLDER BROKER")),
     }
 }
 
@@ -55,9 +58,8 @@ async fn compare() -> Result<(), Fault> {
     let mut report = Report::of("kafka");
     let broker = Broker::start(folder.path())?;
     broker.create().await?;
-    let mut taking_in = Command::new(std::env::current_exe()?);
-    let mut taking_in = Peer::run("taking in", taking_in.arg(folder.path()).arg(&broker.address))?;
-    let (mut own, mut bare, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+    let mut taking_in = broker.asked("take", &folder.path().join("taking"))?;
+    let (mut own, mut bare) = (Vec::new(), Vec::new());
     for stretch in 0..stretches {
         broker.fill(stretch * STRETCH)?;
         let start = Instant::now();
@@ -67,20 +69,32 @@ async fn compare() -> Result<(), Fault> {
         if taken["accepted"] != STRETCH {
             return Err(fault(format!("{STRETCH} messages, and this was taken: {taken}")));
         }
-        let told = |what: &str| taken[what].as_f64().ok_or_else(|| fault(format!("it told no {what}: {taken}")));
+        let seconds = taken["seconds"].as_f64().ok_or_else(|| fault(format!("it told no seconds: {taken}")))?;
         // The first turn warms up.
         if stretch > 0 {
-            own.push(STRETCH as f64 / told("seconds")?);
+            own.push(STRETCH as f64 / seconds);
             bare.push(STRETCH as f64 / counted);
-            memory.push(told("peak")?);
         }
         broker.delete((stretch + 1) * STRETCH).await?;
     }
+    drop(taking_in);
     let rows = format!("rows end to end, median of {}", own.len());
     report.add(Figure::speed(rows, median(&own), "rows/s").against("bare consumer", median(&bare)));
     report.add(Figure::speed("share of the bare consumer", median(&own) / median(&bare), "×").target(0.5));
+    let mut following = broker.asked("follow", &folder.path().join("following"))?;
+    let mut memory = Vec::new();
+    for stretch in 0..stretches {
+        let first = (stretches + stretch) * STRETCH;
+        broker.fill(first)?;
+        let told = following.ask(&((stretch + 1) * STRETCH).to_string())?;
+        let peak = told["peak"].as_f64().ok_or_else(|| fault(format!("it told no memory: {told}")))?;
+        if stretch > 0 {
+            memory.push(peak);
+        }
+        broker.delete(first + STRETCH).await?;
+    }
     let most = memory.iter().copied().fold(0.0, f64::max);
-    report.add(Figure::cost("the most memory that taking in held", most / 1e6, "MB"));
+    report.add(Figure::cost("the most memory that following held", most / 1e6, "MB"));
     let quarter = memory.len().div_ceil(4);
     let (first, last) = (median(&memory[..quarter]), median(&memory[memory.len() - quarter..]));
     let what = |which: &str| format!("the most during one stretch, median of the {which} {quarter}");
@@ -90,19 +104,37 @@ async fn compare() -> Result<(), Fault> {
     report.tell()
 }
 
-/// Takes in what the topic holds, each time that a line comes; answers with rows, seconds, and the most memory that this
-/// process held meanwhile, in bytes.
+/// Takes in what the topic holds, each time that a line comes; answers with rows and seconds.
 async fn take_in(folder: &Path, broker: &str) -> Result<(), Fault> {
-    let ingest = ingest(folder, broker).await?;
+    let (ingest, _) = ingest(folder, broker).await?;
     for _ in std::io::stdin().lines() {
-        forget_peak_memory()?;
         let start = Instant::now();
         let taken = ingest.topics(&Principal::person("ana"), &TOPIC.parse()?, folder).await?;
-        let seconds = start.elapsed().as_secs_f64();
-        let answer = json!({"accepted": taken.accepted, "seconds": seconds, "peak": peak_memory()?});
+        let answer = json!({"accepted": taken.accepted, "seconds": start.elapsed().as_secs_f64()});
         writeln!(std::io::stdout(), "{answer}")?;
     }
     Ok(())
+}
+
+/// Follows the topic, and waits for each number that comes until so many rows have landed; answers with the most memory that
+/// this process held since the number before, in bytes.
+async fn follow(folder: &Path, broker: &str) -> Result<(), Fault> {
+    let (ingest, lake) = ingest(folder, broker).await?;
+    let (stop, root) = (CancellationToken::new(), folder.to_owned());
+    let until = stop.clone();
+    let dataset = TOPIC.parse()?;
+    let following =
+        tokio::spawn(async move { ingest.follow_topics(&Principal::person("ana"), &dataset, &root, &until).await });
+    for line in std::io::stdin().lines() {
+        let wanted: u64 = line?.parse()?;
+        while lake.state(TOPIC)?.map_or(0, |table| table.rows) < wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        writeln!(std::io::stdout(), "{}", json!({"peak": peak_memory()?}))?;
+        forget_peak_memory()?;
+    }
+    stop.cancel();
+    Ok(following.await?)
 }
 
 /// A broker of its own, from the Python package `noida-db` of the benches' environment.
@@ -133,6 +165,12 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(50));
         }
         Err(fault("the broker did not start"))
+    }
+
+    /// This program in another role, in a process and a folder of its own.
+    fn asked(&self, role: &'static str, folder: &Path) -> Result<Peer, Fault> {
+        std::fs::create_dir_all(folder)?;
+        Peer::run(role, Command::new(std::env::current_exe()?).arg(role).arg(folder).arg(&self.address))
     }
 
     fn config(&self) -> ClientConfig {
@@ -215,7 +253,7 @@ impl Drop for Broker {
     }
 }
 
-async fn ingest(dir: &Path, brokers: &str) -> Result<Ingest, Fault> {
+async fn ingest(dir: &Path, brokers: &str) -> Result<(Ingest, Lake), Fault> {
     let dataset = format!(
         "description = \"d\"\nevent_time = \"at\"\n[source.kafka]\nbrokers = \"{brokers}\"\ntopics = [\"{TOPIC}\"]\n\
          [contract]\nkey = [\"id\"]\n[contract.columns]\nid = {{ type = \"int64\" }}\n\
@@ -235,7 +273,8 @@ async fn ingest(dir: &Path, brokers: &str) -> Result<Ingest, Fault> {
         LedgerOptions { dir: dir.join("ledger"), origin: "acme".to_owned(), clock: clock.clone(), projections };
     let ledger = Ledger::create(ledger)?;
     let options = LakeOptions { root: dir.join("lake"), ledger, catalog: catalog.clone(), clock };
-    Ok(Ingest::new(Lake::open(options).await?, catalog, None))
+    let lake = Lake::open(options).await?;
+    Ok((Ingest::new(lake.clone(), catalog, None), lake))
 }
 
 /// The most memory that this process held since it was last forgotten, in bytes.

@@ -19,9 +19,6 @@ use crate::args::Arguments;
 use crate::failure::{Failure, While};
 use crate::output::{Verdict, say};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("TENON_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
