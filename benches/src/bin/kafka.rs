@@ -40,8 +40,13 @@ const STRETCH: u64 = 400_000;
 const PARTITIONS: i32 = 4;
 const TOPIC: &str = "payments";
 
-#[tokio::main]
-async fn main() -> Result<(), Fault> {
+fn main() -> Result<(), Fault> {
+    // As the program does.
+    tenon_ingest::share_heaps();
+    tokio::runtime::Runtime::new()?.block_on(measure())
+}
+
+async fn measure() -> Result<(), Fault> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [] => compare().await,

@@ -20,6 +20,7 @@ use crate::failure::{Failure, While};
 use crate::output::{Verdict, say};
 
 fn main() -> ExitCode {
+    tenon_ingest::share_heaps();
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_env("TENON_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     // A log that cannot be written, such as one redirected to a full disk, is no reason to fail: telling of it would panic.
