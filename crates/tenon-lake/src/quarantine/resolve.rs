@@ -268,9 +268,7 @@ impl Lake {
         let misfit = |error: ArrowError| LakeError::Misfit { table: quarantine.name.clone(), what: error.to_string() };
         let (mut chosen, mut unknown, mut fits) = (Vec::new(), None, false);
         for DataFile { path, .. } in quarantine.files(version).await?.into_values() {
-            let pieces = self.rows_of_file(quarantine, &path).await?;
-            let pieces = pieces.iter().map(|rows| in_schema(rows, &quarantine_schema())).collect::<Result<Vec<_>, _>>();
-            let rows = pieces.and_then(|pieces| concat_batches(&quarantine_schema(), &pieces)).map_err(misfit)?;
+            let rows = self.set_aside_in(quarantine, &path).await?;
             let open: Vec<u32> = (0..rows.num_rows() as u32).filter(|row| is_open(&rows, *row as usize)).collect();
             if open.is_empty() {
                 continue;
@@ -293,6 +291,14 @@ impl Lake {
             Some(error) if !fits => Err(error.into()),
             _ => Ok(chosen),
         }
+    }
+
+    /// All rows of one data file of a quarantine, whatever version of the program wrote them.
+    pub(super) async fn set_aside_in(&self, quarantine: &Table, path: &str) -> Result<RecordBatch, LakeError> {
+        let misfit = |error: ArrowError| LakeError::Misfit { table: quarantine.name.clone(), what: error.to_string() };
+        let pieces = self.rows_of_file(quarantine, path).await?;
+        let pieces = pieces.iter().map(|rows| in_schema(rows, &quarantine_schema())).collect::<Result<Vec<_>, _>>();
+        pieces.and_then(|pieces| concat_batches(&quarantine_schema(), &pieces)).map_err(misfit)
     }
 
     /// Which of some open rows a selection means, and these rows as they came, repaired.

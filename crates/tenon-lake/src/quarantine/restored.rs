@@ -5,17 +5,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::concat_batches;
 use arrow::error::ArrowError;
 use tenon_core::DatasetName;
 use tenon_core::fact::{DatasetRestored, Payload, QuarantineReleased};
 use tenon_core::id::OperationId;
 
 use super::resolve::{Mark, marked, store_marked};
-use crate::contract::quarantine_schema;
 use crate::delta::log::Then;
 use crate::delta::table::Table;
-use crate::replay::in_schema;
 use crate::{Lake, LakeError};
 
 /// Facts that are read at a time.
@@ -54,9 +51,7 @@ impl Lake {
         let misfit = |error: ArrowError| LakeError::Misfit { table: quarantine.name.clone(), what: error.to_string() };
         let (mut rewritten, mut reopened, mut released) = (Vec::new(), 0, 0);
         for path in quarantine.files(newest).await?.into_keys() {
-            let pieces = self.rows_of_file(quarantine, &path).await?;
-            let pieces = pieces.iter().map(|rows| in_schema(rows, &quarantine_schema())).collect::<Result<Vec<_>, _>>();
-            let rows = pieces.and_then(|pieces| concat_batches(&quarantine_schema(), &pieces)).map_err(misfit)?;
+            let rows = self.set_aside_in(quarantine, &path).await?;
             let (opens, closes) = moved(&rows, &standing);
             if opens.is_empty() && closes.is_empty() {
                 continue;
