@@ -18,7 +18,7 @@ use tenon_core::spec::{DatasetSpec, Resource, Severity};
 use tenon_core::{DatasetName, Digest, Principal, Share};
 use tenon_ledger::DocsExt;
 
-use crate::contract::{Tally, quarantine_schema};
+use crate::contract::{Tally, quarantine_schema, with_rows};
 use crate::delta::log::{Note, Seal, Sealing};
 use crate::delta::table::{Change, Table};
 use crate::landing::place::Place;
@@ -449,9 +449,7 @@ impl Lake {
 /// Why a contract does not take a batch with these sums, in a sentence.
 pub(crate) fn refusal_of(tally: &Tally, max_quarantined: Option<Share>) -> Option<String> {
     if !tally.refusals.is_empty() {
-        let rules: Vec<String> =
-            tally.refusals.iter().map(|reason| format!("{} ({} rows)", reason.rule, reason.rows)).collect();
-        return Some(format!("the contract refuses a batch that breaks {}", rules.join(", ")));
+        return Some(format!("the contract refuses a batch that breaks {}", with_rows(&tally.refusals)));
     }
     let share = tally.quarantined as f64 / tally.rows_in.max(1) as f64;
     max_quarantined.filter(|most| share > most.fraction()).map(|most| {

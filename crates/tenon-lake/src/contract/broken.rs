@@ -85,6 +85,12 @@ impl Tally {
     }
 }
 
+/// Broken rules in a row, with how many rows broke each.
+pub(crate) fn with_rows(reasons: &[Reason]) -> String {
+    let told: Vec<String> = reasons.iter().map(|reason| format!("{} ({} rows)", reason.rule, reason.rows)).collect();
+    told.join(", ")
+}
+
 fn add_reasons(sum: &mut Vec<Reason>, more: &[Reason]) {
     for reason in more {
         match sum.iter_mut().find(|known| known.rule == reason.rule) {

@@ -7,7 +7,7 @@ mod legible;
 mod quarantine;
 mod rules;
 
-pub(crate) use broken::Tally;
+pub(crate) use broken::{Tally, with_rows};
 pub(crate) use convert::{arrow_type, convert, in_words};
 pub(crate) use keys::KeySet;
 pub(crate) use legible::{legible, texts};

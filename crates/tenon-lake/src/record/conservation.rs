@@ -11,6 +11,7 @@ use tenon_core::fact::{BranchCommitted, BranchCreated, BranchMerged, DatasetComm
 use tenon_core::id::OperationId;
 use tenon_core::{AsOf, BranchName, DatasetName, Digest};
 
+use super::projection::is_zero;
 use crate::delta::log::{DataFile, Entry};
 use crate::sql::columns;
 use crate::{Lake, LakeError, quarantine_of, raw_of};
@@ -54,11 +55,6 @@ pub struct Sums {
     pub changes: Option<RowChanges>,
     /// How far each ordered source is.
     pub positions: BTreeMap<String, u64>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// A place where the books do not balance.

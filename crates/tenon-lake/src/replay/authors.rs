@@ -23,6 +23,8 @@ pub(crate) struct Authors {
     pub(super) others: HashSet<OperationId>,
     /// Batches that no restore has taken out.
     pub(crate) standing: HashMap<OperationId, Standing>,
+    /// Batches that landed on branches which were merged, by the facts of the merges.
+    pub(super) merged: HashMap<u64, Batches>,
 }
 
 /// A batch that no restore has taken out.
@@ -54,8 +56,7 @@ impl Lake {
     /// Who wrote a dataset's files, which stands in their names: a batch, a replay of a batch, a release, or a batch on a
     /// branch that was merged. What a compaction wrote is of none of these.
     pub(crate) fn authors(&self, dataset: &DatasetName) -> Result<Authors, LakeError> {
-        let mut authors = Authors::default();
-        let merged = self.merged_batches(dataset)?;
+        let mut authors = Authors { merged: self.merged_batches(dataset)?, ..Authors::default() };
         let mut replays = Vec::new();
         // Backwards: behind a restore it goes on with what that restored.
         let mut newest = u64::MAX;
@@ -75,7 +76,7 @@ impl Lake {
                 } else if stored.fact.is::<QuarantineReleased>() {
                     authors.others.insert(operation);
                 } else if stored.fact.is::<BranchMerged>() {
-                    for (operation, batch) in merged.get(&commit.fact).into_iter().flatten() {
+                    for (operation, batch) in authors.merged.get(&commit.fact).into_iter().flatten() {
                         if batch.raw_version.is_none() {
                             authors.others.insert(*operation);
                             continue;
@@ -96,7 +97,7 @@ impl Lake {
     }
 
     /// The batches of a dataset that landed on branches which were merged, by the facts of the merges.
-    pub(super) fn merged_batches(&self, dataset: &DatasetName) -> Result<HashMap<u64, Batches>, LakeError> {
+    fn merged_batches(&self, dataset: &DatasetName) -> Result<HashMap<u64, Batches>, LakeError> {
         let kinds = [BranchCreated::KIND, BranchCommitted::KIND, BranchMerged::KIND];
         let (mut open, mut merged, mut from) = (HashMap::<BranchName, Batches>::new(), HashMap::new(), 0);
         loop {

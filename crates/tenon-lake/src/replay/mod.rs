@@ -145,9 +145,8 @@ impl Lake {
     fn kept_batches(&self, dataset: &DatasetName, from: u64, authors: &Authors) -> Result<Vec<Batch>, LakeError> {
         let raw = raw_of(dataset.as_str());
         let mut batches = Vec::new();
-        let merged = self.merged_batches(dataset)?;
         for commit in self.history(&raw)?.into_iter().filter(|commit| commit.version >= from) {
-            let of_version = match merged.get(&commit.fact) {
+            let of_version = match authors.merged.get(&commit.fact) {
                 Some(merged) => merged.clone(),
                 None => self.batch_fact(&commit)?.into_iter().collect(),
             };
@@ -187,7 +186,7 @@ impl Lake {
         table: &Arc<Table>,
         versions: u64,
         batches: &[Batch],
-        Authors { of_batch, others, standing }: &Authors,
+        Authors { of_batch, others, standing, .. }: &Authors,
     ) -> Result<(Vec<DataFile>, Vec<DataFile>), LakeError> {
         let Some(newest) = versions.checked_sub(1) else { return Ok((Vec::new(), Vec::new())) };
         let replayed: HashSet<OperationId> = batches.iter().map(|batch| batch.operation).collect();

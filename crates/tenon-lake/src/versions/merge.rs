@@ -15,7 +15,7 @@ use tenon_query::{QueryError, fresh};
 use tokio::sync::MutexGuard;
 
 use crate::commit::{Step, merged_schema};
-use crate::contract::{References, Rules, SeenRows, Tally};
+use crate::contract::{References, Rules, SeenRows, Tally, with_rows};
 use crate::delta::files::{Files, change, missing, paths, rows};
 use crate::delta::log::{DataFile, Note, Seal, Sealing};
 use crate::delta::table::{Change, Head, Table, Unsealed};
@@ -276,11 +276,9 @@ impl Lake {
         let conflict = |sentence: String| Some(Conflict { table: dataset.clone(), sentence, keys: Vec::new() });
         let broken = self.broken_now(pair, &added).await?;
         if !broken.is_empty() {
-            let rules: Vec<String> =
-                broken.iter().map(|reason| format!("{} ({} rows)", reason.rule, reason.rows)).collect();
             return Ok(conflict(format!(
                 "rows that came on the branch break the contract of `{dataset}` as it is now: {}",
-                rules.join(", ")
+                with_rows(&broken)
             )));
         }
         if added.is_empty() && removed.is_empty() || since.is_empty() {
