@@ -26,6 +26,12 @@ impl Graph {
             let this = ResourceRef::new(ResourceKind::FeatureView, name.as_str());
             graph.edge(ResourceRef::new(ResourceKind::Dataset, view.spec.dataset.as_str()), &this);
         }
+        for (name, view) in &specs.derived_views {
+            let this = ResourceRef::new(ResourceKind::FeatureView, name.as_str());
+            for used in &view.spec.views {
+                graph.edge(ResourceRef::new(ResourceKind::FeatureView, used.as_str()), &this);
+            }
+        }
         for (name, model) in &specs.models {
             let this = ResourceRef::new(ResourceKind::Model, name.as_str());
             for view in &model.spec.features {

@@ -96,7 +96,7 @@ fn declares(path: &str) -> Option<ResourceRef> {
         ["pods", _, folder, file] => {
             let kind = match *folder {
                 "datasets" => ResourceKind::Dataset,
-                "features" => ResourceKind::FeatureView,
+                "features" | "derived" => ResourceKind::FeatureView,
                 "models" => ResourceKind::Model,
                 "deployments" => ResourceKind::Deployment,
                 "monitors" => ResourceKind::Monitor,

@@ -2,12 +2,13 @@
 
 use schemars::{Schema, schema_for};
 use tenon_core::spec::{
-    BudgetsSpec, CompanySpec, DatasetSpec, DeploymentSpec, FeatureViewSpec, ModelSpec, MonitorSpec, PodSpec,
+    BudgetsSpec, CompanySpec, DatasetSpec, DeploymentSpec, DerivedViewSpec, FeatureViewSpec, ModelSpec, MonitorSpec,
+    PodSpec,
 };
 
 /// The kinds of file that have a schema.
-pub const SCHEMA_KINDS: [&str; 8] =
-    ["company", "budgets", "pod", "dataset", "feature_view", "model", "deployment", "monitor"];
+pub const SCHEMA_KINDS: [&str; 9] =
+    ["company", "budgets", "pod", "dataset", "feature_view", "derived_view", "model", "deployment", "monitor"];
 
 /// The JSON Schema (2020-12) of a kind of file; none for an unknown kind.
 pub fn schema(kind: &str) -> Option<Schema> {
@@ -17,6 +18,7 @@ pub fn schema(kind: &str) -> Option<Schema> {
         "pod" => schema_for!(PodSpec),
         "dataset" => schema_for!(DatasetSpec),
         "feature_view" => schema_for!(FeatureViewSpec),
+        "derived_view" => schema_for!(DerivedViewSpec),
         "model" => schema_for!(ModelSpec),
         "deployment" => schema_for!(DeploymentSpec),
         "monitor" => schema_for!(MonitorSpec),

@@ -196,6 +196,8 @@ impl Observations {
             definition,
             known_by: self.known_by,
             incomplete,
+            views: BTreeMap::new(),
+            leakage: None,
         };
         Ok(TrainingFrame { rows, features, train_rows, record })
     }

@@ -8,7 +8,6 @@ use tenon_core::spec::{ModelSpec, SpecSet};
 use crate::ModelError;
 use crate::models::Models;
 use crate::projection::VersionRecord;
-use crate::train::feature;
 use crate::words::{count, list, percent};
 
 /// How many features are told.
@@ -94,7 +93,7 @@ fn looks_at(record: &VersionRecord, spec: &ModelSpec, specs: &SpecSet) -> Vec<St
     features.sort_by(|a, b| b.1.total_cmp(a.1).then_with(|| a.0.cmp(b.0)));
     let told = |(name, importance): (&String, &f64)| {
         let share = percent(if total > 0.0 { importance / total } else { 0.0 });
-        match feature(specs, spec, name).and_then(|feature| feature.description.as_deref()) {
+        match specs.meaning(&spec.features, name).and_then(|meaning| meaning.description) {
             Some(description) => format!("{name}, {share}: {description}"),
             None => format!("{name}, {share}"),
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tenon_compute::{Budgets, Cost, Meter, Spend};
 use tenon_core::fact::{ModelVersionRegistered, RunFailed, RunFinished, RunStarted};
 use tenon_core::id::{OperationId, RunId};
-use tenon_core::spec::{ModelSpec, SpecSet, Trainer};
+use tenon_core::spec::{Meaning, SpecSet, Trainer};
 use tenon_core::{Digest, ModelName, ModelVersionRef, NewFact, Payload, PodName, Principal, Timestamp};
 use tenon_features::TrainingFrame;
 use tenon_onnx::ModelMeta;
@@ -341,9 +341,8 @@ pub(crate) fn meta(specs: &SpecSet, started: &RunStarted, inputs: &[String]) -> 
     let features: Vec<Input<'_>> = inputs
         .iter()
         .map(|name| {
-            let of = feature(specs, declared, name);
-            let unit = of.and_then(|of| of.unit.as_deref());
-            Input { name, unit, description: of.and_then(|of| of.description.as_deref()) }
+            let Meaning { unit, description } = specs.meaning(&declared.features, name).unwrap_or_default();
+            Input { name, unit, description }
         })
         .collect();
     let mut metadata = vec![
@@ -369,15 +368,6 @@ pub(crate) fn meta(specs: &SpecSet, started: &RunStarted, inputs: &[String]) -> 
 /// The same text whether the value comes from a file or from the ledger, where keys are sorted (RFC 8785).
 fn canonical(value: &serde_json::Value) -> String {
     serde_json_canonicalizer::to_string(value).unwrap_or_default()
-}
-
-/// How a feature of a model is declared.
-pub(crate) fn feature<'a>(
-    specs: &'a SpecSet,
-    model: &ModelSpec,
-    name: &str,
-) -> Option<&'a tenon_core::spec::FeatureSpec> {
-    model.features.iter().filter_map(|view| specs.feature_views.get(view)).find_map(|view| view.spec.features.get(name))
 }
 
 /// The thresholds at which deployments of a model say yes, ascending; one half where it has none yet.

@@ -29,7 +29,7 @@ impl Maker<'_> {
         let principals = people.chain(BUILT_IN.map(Principal::service));
         let resource = |kind: ResourceKind| move |name: &str| ResourceRef::new(kind, name);
         let datasets = specs.datasets.keys().map(AsRef::as_ref).map(resource(ResourceKind::Dataset));
-        let views = specs.feature_views.keys().map(AsRef::as_ref).map(resource(ResourceKind::FeatureView));
+        let views = specs.views().map(|view| view.name.as_ref()).map(resource(ResourceKind::FeatureView));
         let models = specs.models.keys().map(AsRef::as_ref).map(resource(ResourceKind::Model));
         let deployments = specs.deployments.keys().map(AsRef::as_ref).map(resource(ResourceKind::Deployment));
         let monitors = specs.monitors.keys().map(AsRef::as_ref).map(resource(ResourceKind::Monitor));

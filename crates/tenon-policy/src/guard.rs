@@ -157,7 +157,7 @@ fn names(specs: &SpecSet, kind: ResourceKind) -> Vec<&str> {
     match kind {
         ResourceKind::Pod => of(&specs.pods),
         ResourceKind::Dataset => of(&specs.datasets),
-        ResourceKind::FeatureView => of(&specs.feature_views),
+        ResourceKind::FeatureView => specs.views().map(|view| view.name.as_str()).collect(),
         ResourceKind::Model => of(&specs.models),
         ResourceKind::Deployment => of(&specs.deployments),
         ResourceKind::Monitor => of(&specs.monitors),

@@ -134,7 +134,9 @@ impl Declared {
                     columns.any(|column| matches!(column.class, Some(DataClass::Personal | DataClass::Protected)));
                 Self { personal, ..owned(&dataset.pod) }
             }),
-            ResourceKind::FeatureView => find(&specs.feature_views, name).map(|view| owned(&view.pod)),
+            ResourceKind::FeatureView => {
+                specs.views().find(|view| view.name.as_str() == name).map(|view| owned(view.pod))
+            }
             ResourceKind::Model => find(&specs.models, name).map(|model| {
                 let mut deployments = specs.deployments.values().map(|deployment| &deployment.spec);
                 let about_people =

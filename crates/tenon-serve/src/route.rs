@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tenon_core::id::RolloutId;
-use tenon_core::spec::{DeploymentSpec, FeatureSpec, SpecSet};
+use tenon_core::spec::{DeploymentSpec, SpecSet};
 use tenon_core::{DeploymentName, Digest, ModelName, PodName};
 use tenon_features::FeatureStore;
 
@@ -174,13 +174,9 @@ impl Layout {
 
 /// What a feature of a model means.
 pub(crate) fn words(specs: &SpecSet, model: &ModelName, feature: &str) -> FeatureWords {
-    let views = specs.models.get(model).into_iter().flat_map(|model| &model.spec.features);
-    let of_view = |view| -> Option<&FeatureSpec> { specs.feature_views.get(view)?.spec.features.get(feature) };
-    let found = views.into_iter().find_map(of_view);
-    found.map_or_else(FeatureWords::default, |spec| FeatureWords {
-        description: spec.description.clone(),
-        unit: spec.unit.clone(),
-    })
+    let views = specs.models.get(model).map(|model| model.spec.features.as_slice()).unwrap_or_default();
+    let meaning = specs.meaning(views, feature).unwrap_or_default();
+    FeatureWords { description: meaning.description.map(str::to_owned), unit: meaning.unit.map(str::to_owned) }
 }
 
 /// A deployment that is applied, with its owner.

@@ -39,8 +39,7 @@ pub(crate) async fn datasets(State(house): State<Arc<House>>, then: AskedThen) -
 /// `GET /api/v1/features`.
 pub(crate) async fn features(State(house): State<Arc<House>>) -> Json<Vec<Value>> {
     let specs = house.catalog.specs();
-    let views = specs.feature_views.iter();
-    Json(views.map(|(name, view)| json!({ "name": name, "pod": view.pod, "spec": view.spec })).collect())
+    Json(specs.views().map(|view| json!({ "name": view.name, "pod": view.pod, "spec": view.spec })).collect())
 }
 
 /// `GET /api/v1/models`.

@@ -123,6 +123,7 @@ mod tests {
             every: Span::days(1),
             drift: DriftRule { in_a_row: 2, ..DriftRule::default() },
             quality: None,
+            skew: None,
             on_drift: OnDrift::Retrain,
         }
     }

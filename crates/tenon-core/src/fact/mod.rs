@@ -29,14 +29,16 @@ pub use data::{
 };
 pub use deployment::{DecisionsLogged, OutcomesRecorded, RolloutStarted, TrafficReason, TrafficShare, TrafficShifted};
 pub use model::{
-    FeatureReference, GateDecided, GateWaived, ModelVersionRegistered, RunFailed, RunFinished, RunStarted, TrainingSet,
-    Verdict, VersionJudged,
+    FeatureReference, GateDecided, GateWaived, Leakage, ModelVersionRegistered, RunFailed, RunFinished, RunStarted,
+    SharedEntities, TellingFeature, TrailingView, TrainingSet, Verdict, VersionJudged,
 };
 pub use versions::{
     BranchCommitted, BranchCreated, BranchDropped, BranchMerged, DatasetCompacted, DatasetRestored, HoldCreated,
     HoldReleased, LakeVacuumed, MergedTable, TagCreated, TagDeleted, VacuumedTable,
 };
-pub use watch::{DriftDetected, FeatureDrift, MonitorMeasured, QualityMeasured};
+pub use watch::{
+    DriftDetected, FeatureDrift, FeatureSkew, MonitorMeasured, QualityMeasured, SkewDetected, SkewMeasured,
+};
 
 /// The payload of one kind of fact.
 pub trait Payload: Serialize + DeserializeOwned {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{TableVersion, payloads};
 use crate::id::RunId;
-use crate::{Digest, ModelName, ModelVersionRef, Principal, Timestamp};
+use crate::{Digest, FeatureViewName, ModelName, ModelVersionRef, Principal, Span, Timestamp};
 
 payloads! {
     "run.started" 1 RunStarted,
@@ -21,7 +21,7 @@ payloads! {
 }
 
 /// The pinned result of joining features to observations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TrainingSet {
     /// The digest of its rows, which are also stored under it.
     pub digest: Digest,
@@ -43,6 +43,61 @@ pub struct TrainingSet {
     /// less than their window promises.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub incomplete: BTreeMap<String, u64>,
+    /// The feature views of rows that it took values from, also through derived ones, each with the digest of what it meant.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub views: BTreeMap<FeatureViewName, Digest>,
+    /// Signs that it knows what a decision could not have known; none: it was not looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leakage: Option<Leakage>,
+}
+
+/// Signs that a training set knows what a decision could not have known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Leakage {
+    /// Features that tell the label almost by themselves, the most telling first.
+    pub telling: Vec<TellingFeature>,
+    /// Views with rows that were known later than they happened, or came later than they say they were known.
+    pub trailing: Vec<TrailingView>,
+    /// Entities that are both learnt from and held out.
+    pub shared: Vec<SharedEntities>,
+}
+
+/// A feature that tells the label almost by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TellingFeature {
+    /// The feature.
+    pub feature: String,
+    /// The area under the ROC curve of the feature alone, of whichever direction is better; from 0.5 to 1. A missing value
+    /// counts as one of its own: the better of the least and the greatest.
+    pub roc_auc: f64,
+    /// In how many rows it has a value.
+    pub rows: u64,
+}
+
+/// How a view's rows trail their events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrailingView {
+    /// The view.
+    pub view: FeatureViewName,
+    /// Whether the view says when a row was known; if not, training takes each row as known at its event.
+    pub declared: bool,
+    /// Its rows.
+    pub rows: u64,
+    /// How many of them were known later than they happened or, where nothing is declared, came later.
+    pub trailing: u64,
+    /// By how much, the median of those.
+    pub median: Span,
+}
+
+/// Entities that are both learnt from and held out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SharedEntities {
+    /// The columns that name them.
+    pub columns: Vec<String>,
+    /// Different entities among the rows held out.
+    pub held_out: u64,
+    /// How many of those are among the rows to learn from as well.
+    pub shared: u64,
 }
 
 /// A training started.

@@ -3,14 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::payloads;
-use crate::id::IncidentId;
+use super::{TableVersion, payloads};
+use crate::id::{DecisionId, IncidentId};
 use crate::{DeploymentName, ModelName, ModelVersionRef, MonitorName, Timestamp};
 
 payloads! {
     "monitor.measured" 1 MonitorMeasured,
     "quality.measured" 1 QualityMeasured,
     "drift.detected" 1 DriftDetected,
+    "skew.measured" 1 SkewMeasured,
+    "skew.detected" 1 SkewDetected,
 }
 
 /// How far one input, or the prediction, has moved.
@@ -88,5 +90,58 @@ pub struct DriftDetected {
     /// Whether a new version is asked for.
     pub retrain: bool,
     /// In plain words: when, what, how sure.
+    pub sentence: String,
+}
+
+/// Served values of one feature that differ from what training would see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FeatureSkew {
+    /// The feature.
+    pub feature: String,
+    /// In how many of the decisions that were looked at.
+    pub rows: u64,
+    /// The first of those decisions.
+    pub decision: DecisionId,
+    /// What was served there; none: nothing.
+    pub served: Option<f32>,
+    /// What training would see; none: nothing.
+    pub recomputed: Option<f32>,
+}
+
+/// A monitor recomputed the features of some decisions of a window from the lake, as of the same moments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SkewMeasured {
+    /// The monitor.
+    pub monitor: MonitorName,
+    /// The deployment.
+    pub deployment: DeploymentName,
+    /// The window, from and until.
+    pub window: (Timestamp, Timestamp),
+    /// The tables that they were recomputed from.
+    pub tables: Vec<TableVersion>,
+    /// Decisions that were looked at.
+    pub rows: u64,
+    /// Features of which some served value differs, the most often first.
+    pub features: Vec<FeatureSkew>,
+}
+
+/// What a deployment was served is not what training would see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SkewDetected {
+    /// The incident that people handle.
+    pub incident: IncidentId,
+    /// The monitor.
+    pub monitor: MonitorName,
+    /// The deployment.
+    pub deployment: DeploymentName,
+    /// The model.
+    pub model: ModelName,
+    /// The window in which it was seen.
+    pub window: (Timestamp, Timestamp),
+    /// Decisions that were looked at.
+    pub rows: u64,
+    /// Features that differ, the most often first.
+    pub features: Vec<FeatureSkew>,
+    /// In plain words: when, what, how often, what to look at.
     pub sentence: String,
 }

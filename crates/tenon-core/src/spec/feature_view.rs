@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{SpecFault, Window};
-use crate::Span;
+use crate::{Share, Span};
 
 /// Named features of an entity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +29,21 @@ pub struct FeatureViewSpec {
     pub source: String,
     /// The features, by name.
     pub features: IndexMap<String, FeatureSpec>,
+    /// What those who use the features may count on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Promise>,
+}
+
+/// What those who use a view's features may count on, its own pod and others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Promise {
+    /// The newest event is never older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness: Option<Span>,
+    /// Of the entities that have rows, so many have a value, of each feature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completeness: Option<Share>,
 }
 
 /// One feature: an aggregate of a column of the source.
@@ -111,6 +126,25 @@ impl FeatureViewSpec {
             Some(window) => window,
             None => Window::Sliding(self.ttl),
         }
+    }
+
+    /// What the view means: its declaration without what changes no value (the descriptions, the units, the promise).
+    #[must_use]
+    pub fn meaning(&self) -> Self {
+        let mut meaning = Self { description: String::new(), promise: None, ..self.clone() };
+        for feature in meaning.features.values_mut() {
+            (feature.description, feature.unit) = (None, None);
+        }
+        meaning
+    }
+
+    /// What is wrong with the promise.
+    pub(super) fn promise_fault(&self, file: &str) -> Option<SpecFault> {
+        let freshness = self.promise?.freshness?;
+        (freshness.as_micros() <= 0).then(|| {
+            let message = "a promise of freshness has a length";
+            SpecFault::at(file, &["promise", "freshness"], message).hint("such as \"6h\"")
+        })
     }
 
     /// What is wrong with the features, by themselves and with the view's time to live.

@@ -8,6 +8,7 @@ mod changes;
 mod cleaning;
 mod dataset;
 mod deployment;
+mod derived_view;
 mod fault;
 mod feature_view;
 mod kafka;
@@ -25,13 +26,14 @@ pub use dataset::{
     Check, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Dedup, Late, Severity, Source,
 };
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
+pub use derived_view::{DerivedFeatureSpec, DerivedViewSpec, MOMENT, Meaning, ViewRef, ViewSpec};
 pub use fault::{FileFaults, SpecFault, SpecFile, closest, parse};
-pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec};
+pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec, Promise};
 pub use kafka::{
     ChangeFormat, KafkaFormat, KafkaSecurity, KafkaSource, KafkaStart, Registry, Sasl, SaslMechanism, Secret,
 };
 pub use model::{Gate, ModelSpec, QualityMetric, Split, SplitBy, Trainer};
-pub use monitor::{DriftRule, MonitorSpec, OnDrift, QualityRule};
+pub use monitor::{DriftRule, MonitorSpec, OnDrift, QualityRule, SkewRule};
 pub use organisation::{
     Autonomy, Budget, BudgetPeriod, BudgetsSpec, ClockSpec, CompanySpec, Identity, Lake, Ledger, Member, Online,
     PodSpec, Prices,

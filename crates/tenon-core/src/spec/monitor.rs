@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeploymentName, Span};
+use crate::{DeploymentName, Share, Span};
 
 /// A standing measurement of a deployment's decisions and outcomes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,9 +23,21 @@ pub struct MonitorSpec {
     /// When quality counts as lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<QualityRule>,
-    /// What happens then.
+    /// Served values are held against what training would see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew: Option<SkewRule>,
+    /// What happens when drift is detected.
     #[serde(default)]
     pub on_drift: OnDrift,
+}
+
+/// Of the decisions in each window, some are looked at again: their features are recomputed from the lake as of the same
+/// moments. Any difference is an incident.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SkewRule {
+    /// How many of the decisions.
+    pub sample: Share,
 }
 
 /// When a distribution counts as drifted: it must have moved far enough, and surely enough.

@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::PodName;
+use super::Secret;
+use crate::{PodName, Span};
 
 /// `company.toml`: the company's name and where its stores are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,13 +68,33 @@ impl Default for Lake {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Online {
-    /// A file, from the company folder.
+    /// A file, from the company folder, or `redis://HOST:PORT/DATABASE` (`rediss://` with TLS), which Redis and Valkey
+    /// answer.
+    #[serde(default = "Online::default_address")]
     pub address: String,
+    /// The user of a Redis that has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The password of a Redis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// How long a read of a Redis may take before it counts as down.
+    #[serde(default = "Online::default_timeout")]
+    pub timeout: Span,
+}
+
+impl Online {
+    fn default_address() -> String {
+        ".tenon/online.redb".to_owned()
+    }
+    fn default_timeout() -> Span {
+        Span::from_micros(100_000)
+    }
 }
 
 impl Default for Online {
     fn default() -> Self {
-        Self { address: ".tenon/online.redb".to_owned() }
+        Self { address: Self::default_address(), user: None, password: None, timeout: Self::default_timeout() }
     }
 }
 

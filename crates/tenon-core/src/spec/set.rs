@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::{closest, parse};
 use super::{
-    BudgetsSpec, CompanySpec, DatasetSpec, DeploymentSpec, FeatureViewSpec, FileFaults, Gate, ModelSpec, MonitorSpec,
-    PodSpec, SpecFault, SpecFile,
+    BudgetsSpec, CompanySpec, DatasetSpec, DeploymentSpec, DerivedViewSpec, FeatureViewSpec, FileFaults, Gate,
+    ModelSpec, MonitorSpec, PodSpec, SpecFault, SpecFile,
 };
 use crate::{DatasetName, DeploymentName, FeatureViewName, ModelName, MonitorName, PodName};
 
@@ -107,6 +107,8 @@ pub struct SpecSet {
     pub datasets: BTreeMap<DatasetName, Resource<DatasetSpec>>,
     /// The feature views.
     pub feature_views: BTreeMap<FeatureViewName, Resource<FeatureViewSpec>>,
+    /// The feature views that are computed from others and from the request. A name is one of either.
+    pub derived_views: BTreeMap<FeatureViewName, Resource<DerivedViewSpec>>,
     /// The models.
     pub models: BTreeMap<ModelName, Resource<ModelSpec>>,
     /// The deployments.
@@ -150,6 +152,7 @@ impl SpecSet {
             self.check_dataset(dataset, &mut faults);
         }
         self.feature_views.values().for_each(|view| self.check_feature_view(view, &mut faults));
+        faults.extend(self.derived_views.keys().flat_map(|view| self.derived_faults(view)));
         self.models.values().for_each(|model| self.check_model(model, &mut faults));
         self.deployments.values().for_each(|deployment| self.check_deployment(deployment, &mut faults));
         for monitor in self.monitors.values() {
@@ -255,6 +258,15 @@ impl SpecSet {
             faults.push(SpecFault::at(file, &["features"], "the view has no features"));
         }
         faults.extend(spec.feature_faults(file));
+        faults.extend(spec.promise_fault(file));
+    }
+
+    /// What is wrong where a feature view is named that is not there.
+    pub(super) fn view_fault(&self, view: &FeatureViewName, file: &str, keys: &[&str]) -> Option<SpecFault> {
+        self.view(view).is_none().then(|| {
+            let fault = SpecFault::at(file, keys, format!("there is no feature view `{view}`"));
+            suggest(fault, view.as_str(), self.views().map(|view| view.name.as_str()))
+        })
     }
 
     fn check_model(&self, model: &Resource<ModelSpec>, faults: &mut Vec<SpecFault>) {
@@ -262,7 +274,7 @@ impl SpecSet {
         let mut seen = BTreeSet::new();
         for (at, view) in spec.features.iter().enumerate() {
             let at = at.to_string();
-            faults.extend(missing(&self.feature_views, view, "feature view", file, &["features", &at]));
+            faults.extend(self.view_fault(view, file, &["features", &at]));
             if !seen.insert(view) {
                 let message = format!("feature view `{view}` is named twice");
                 faults.push(SpecFault::at(file, &["features", &at], message));
@@ -305,8 +317,8 @@ impl SpecSet {
         }
         if let Some(model) = self.models.get(&spec.model) {
             for feature in spec.fallback.keys() {
-                let views = model.spec.features.iter().filter_map(|view| self.feature_views.get(view));
-                let known: Vec<&str> = views.flat_map(|view| view.spec.features.keys().map(String::as_str)).collect();
+                let views = model.spec.features.iter().filter_map(|view| self.view(view));
+                let known: Vec<&str> = views.flat_map(|view| view.spec.features()).collect();
                 if !known.contains(&feature.as_str()) {
                     let message = format!("model `{}` reads no feature `{feature}`", spec.model);
                     let fault = SpecFault::at(file, &["fallback", feature], message);
@@ -362,6 +374,7 @@ impl Reader<'_> {
             pods: BTreeMap::new(),
             datasets: BTreeMap::new(),
             feature_views: BTreeMap::new(),
+            derived_views: BTreeMap::new(),
             models: BTreeMap::new(),
             deployments: BTreeMap::new(),
             monitors: BTreeMap::new(),
@@ -382,12 +395,13 @@ impl Reader<'_> {
                 }
                 ["pods", pod, "datasets", name] => self.resource(file, pod, name, &mut set.datasets),
                 ["pods", pod, "features", name] => self.resource(file, pod, name, &mut set.feature_views),
+                ["pods", pod, "derived", name] => self.resource(file, pod, name, &mut set.derived_views),
                 ["pods", pod, "models", name] => self.resource(file, pod, name, &mut set.models),
                 ["pods", pod, "deployments", name] => self.resource(file, pod, name, &mut set.deployments),
                 ["pods", pod, "monitors", name] => self.resource(file, pod, name, &mut set.monitors),
                 _ => self.faults.push(
                     SpecFault::at(&file.path, &[], "no rule says what this file is").hint(
-                        "a pod's files are pods/POD/pod.toml and pods/POD/{datasets,features,models,deployments,monitors}/NAME.toml",
+                        "a pod's files are pods/POD/pod.toml and pods/POD/{datasets,features,derived,models,deployments,monitors}/NAME.toml",
                     ),
                 ),
             }
@@ -414,7 +428,7 @@ impl Reader<'_> {
 
     fn owners(&self, set: &SpecSet) -> BTreeSet<PodName> {
         let datasets = set.datasets.values().map(|resource| &resource.pod);
-        let views = set.feature_views.values().map(|resource| &resource.pod);
+        let views = set.views().map(|view| view.pod);
         let models = set.models.values().map(|resource| &resource.pod);
         let deployments = set.deployments.values().map(|resource| &resource.pod);
         let monitors = set.monitors.values().map(|resource| &resource.pod);
@@ -593,6 +607,34 @@ mod tests {
         [] a session window needs its gap: write { session = "30m" } ()
         [] unknown field `sesion` (did you mean `session`?)
         "#);
+    }
+
+    #[test]
+    fn derived_views_that_make_no_sense_are_told() {
+        let mut files = company();
+        files.push(file(
+            "pods/arrivals/features/delay.toml",
+            "description = \"d\"\nentity = [\"tailnum\"]\nevent_time = \"landed_at\"\nttl = \"12h\"\ndataset = \"flights\"\n\
+             source = \"SELECT 1\"\n[features]\nlandings = { aggregate = \"count\" }\n[promise]\nfreshness = \"0h\"\n",
+        ));
+        let derived = |name: &str, views: &str, rest: &str| {
+            file(
+                &format!("pods/arrivals/derived/{name}.toml"),
+                &format!("description = \"d\"\nviews = [{views}]\n{rest}\n"),
+            )
+        };
+        files.push(derived("delay", "", "[features]\nx = { sql = \"1\" }"));
+        files.push(derived("a", "\"b\", \"delya\"", "[features]\nx = { sql = \"1\" }"));
+        files.push(derived("b", "\"c\"", "[features]\ny = { sql = \"1\" }"));
+        files.push(derived("c", "\"a\"", "[features]\nz = { sql = \"1\" }"));
+        files.push(derived(
+            "names",
+            "\"delay\"",
+            "request = { landings = \"int64\", moment = \"timestamp\", speed = \"float64\" }\n[features]\nspeed = { sql = \"1\" }",
+        ));
+        insta::assert_snapshot!(faults(&files).join("\n"), @"");
+        let told = faults(&[company(), vec![derived("n", "", "request = { a = \"number\" }\nfeatures = {}")]].concat());
+        insta::assert_snapshot!(told.join("\n"), @"");
     }
 
     #[test]

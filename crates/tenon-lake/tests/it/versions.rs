@@ -336,6 +336,8 @@ async fn a_vacuum_keeps_what_models_learnt_from_and_what_branches_began_with() {
             definition: Digest::of("y"),
             known_by: Timestamp::from_micros(0),
             incomplete: Default::default(),
+            views: Default::default(),
+            leakage: None,
         },
         trainer: serde_json::json!({}),
         code: "gbdt".to_owned(),

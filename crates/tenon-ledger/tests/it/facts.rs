@@ -78,6 +78,8 @@ fn readers() -> Vec<Reader> {
         reader::<fact::InvitationRedeemed>(),
         reader::<fact::InvitationRevoked>(),
         reader::<fact::RefusalsCounted>(),
+        reader::<fact::SkewDetected>(),
+        reader::<fact::SkewMeasured>(),
     ]
 }
 

@@ -204,6 +204,8 @@ impl World {
             definition: artifact,
             known_by: moment,
             incomplete: Default::default(),
+            views: Default::default(),
+            leakage: None,
         };
         let started = RunStarted {
             run,

@@ -150,6 +150,8 @@ async fn register(ledger: &Ledger, clock: &dyn Clock, folder: &std::path::Path) 
         definition: artifact,
         known_by: now,
         incomplete: Default::default(),
+        views: Default::default(),
+        leakage: None,
     };
     let started = RunStarted {
         run,

@@ -119,6 +119,7 @@ fn unfounded(specs: &SpecSet) -> SpecSet {
         pods: Default::default(),
         datasets: Default::default(),
         feature_views: Default::default(),
+        derived_views: Default::default(),
         models: Default::default(),
         deployments: Default::default(),
         monitors: Default::default(),

@@ -90,9 +90,7 @@ fn owned(reader: &ResourceRef, specs: &SpecSet) -> String {
     let name = reader.name.as_str();
     let pod = match reader.kind {
         ResourceKind::Dataset => specs.datasets.iter().find(|(of, _)| of.as_str() == name).map(|(_, of)| &of.pod),
-        ResourceKind::FeatureView => {
-            specs.feature_views.iter().find(|(of, _)| of.as_str() == name).map(|(_, of)| &of.pod)
-        }
+        ResourceKind::FeatureView => specs.views().find(|view| view.name.as_str() == name).map(|view| view.pod),
         ResourceKind::Model => specs.models.iter().find(|(of, _)| of.as_str() == name).map(|(_, of)| &of.pod),
         ResourceKind::Deployment => specs.deployments.iter().find(|(of, _)| of.as_str() == name).map(|(_, of)| &of.pod),
         ResourceKind::Monitor => specs.monitors.iter().find(|(of, _)| of.as_str() == name).map(|(_, of)| &of.pod),

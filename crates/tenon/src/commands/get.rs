@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tenon_company::Catalog;
-use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet};
+use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet, ViewSpec};
 use tenon_core::{DeploymentName, ModelName, ModelVersionRef, MonitorName, Timestamp};
 use tenon_policy::Action;
 
@@ -64,20 +64,18 @@ fn datasets(platform: &Platform, specs: &SpecSet, at: Option<Timestamp>) -> Resu
 }
 
 fn features(specs: &SpecSet) -> Result<Answer, Failure> {
-    let json: Vec<Value> = specs
-        .feature_views
-        .iter()
-        .map(|(name, view)| json!({ "name": name, "pod": view.pod, "spec": view.spec }))
-        .collect();
-    let rows = specs.feature_views.iter().flat_map(|(name, view)| {
-        view.spec.features.iter().map(move |(feature, spec)| {
-            let what = spec.description.clone().unwrap_or_default();
+    let json: Vec<Value> =
+        specs.views().map(|view| json!({ "name": view.name, "pod": view.pod, "spec": view.spec })).collect();
+    let rows = specs.views().flat_map(|view| {
+        view.spec.features().into_iter().map(move |feature| {
+            let meaning = view.spec.meaning(feature).unwrap_or_default();
+            let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
             [
-                name.to_string(),
-                view.spec.entity.join(", "),
-                feature.clone(),
-                spec.unit.clone().unwrap_or_default(),
-                what,
+                view.name.to_string(),
+                view.spec.keys().join(", "),
+                feature.to_owned(),
+                text(meaning.unit),
+                text(meaning.description),
             ]
         })
     });
@@ -246,13 +244,15 @@ fn describe_declared(platform: &Platform, specs: &SpecSet, name: &str) -> Result
         ));
         json.insert("dataset".to_owned(), json!({ "spec": dataset.spec, "history": history }));
     }
-    if let Some((name, view)) = specs.feature_views.iter().find(|(known, _)| known.as_str() == name) {
-        told.push(format!(
-            "feature view {name} of pod {}: {}\nsource: {}",
-            view.pod,
-            view.spec.description,
-            view.spec.source.trim()
-        ));
+    if let Some(view) = specs.views().find(|known| known.name.as_str() == name) {
+        let (kind, from) = match view.spec {
+            ViewSpec::Rows(spec) => ("feature view", format!("source: {}", spec.source.trim())),
+            ViewSpec::Derived(spec) => {
+                let sql = spec.features.iter().map(|(name, feature)| format!("{name} = {}", feature.sql.trim()));
+                ("derived view", sql.collect::<Vec<_>>().join("\n"))
+            }
+        };
+        told.push(format!("{kind} {} of pod {}: {}\n{from}", view.name, view.pod, view.spec.description()));
         json.insert("feature_view".to_owned(), json!(view.spec));
     }
     if let Some((name, model)) = specs.models.iter().find(|(known, _)| known.as_str() == name) {
