@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::prelude::SessionContext;
@@ -26,7 +28,9 @@ impl Expression {
     /// # Errors
     /// [`QueryError`] when it is not SQL, names no column of the schema, or is not repeatable.
     pub fn compile(session: &SessionContext, sql: &str, schema: SchemaRef) -> Result<Self, QueryError> {
-        let columns = DFSchema::try_from(Arc::clone(&schema))?;
+        // Rows may be evaluated before anybody has looked whether what must not be null is.
+        let nullable = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let columns = DFSchema::try_from(Schema::new(nullable.collect::<Vec<_>>()))?;
         let state = session.state();
         let logical = state.create_logical_expr(sql, &columns)?;
         let mut changing = None;
@@ -37,6 +41,13 @@ impl Expression {
         if let Some(function) = changing {
             return Err(QueryError::NotRepeatable(function));
         }
+        // Some functions, such as `coalesce`, are only there once they are simplified to what they mean.
+        let about = SimplifyContext::builder()
+            .with_schema(Arc::new(columns.clone()))
+            .with_config_options(Arc::clone(state.config_options()))
+            .build();
+        let simplifier = ExprSimplifier::new(about);
+        let logical = simplifier.simplify(simplifier.coerce(logical, &columns)?)?;
         let physical = state.create_physical_expr(logical, &columns)?;
         Ok(Self { physical, schema })
     }

@@ -206,6 +206,17 @@ mod tests {
         assert!(matches!(expression.evaluate(&rows(&[0])), Err(QueryError::Failed(_))));
     }
 
+    #[test]
+    fn an_expression_may_use_what_is_only_there_once_it_is_simplified() {
+        let expression = Expression::compile(&small(), "coalesce(nullif(n, 0), 7) > 1", rows(&[]).schema()).unwrap();
+        assert_eq!(expression.columns(), ["n"]);
+        let answers = expression.evaluate(&rows(&[0, 1, 2])).unwrap();
+        assert_eq!(answers.as_boolean().iter().collect::<Vec<_>>(), [Some(true), Some(false), Some(true)]);
+        // `n` is declared to have no nulls, and whether that holds is not known yet.
+        let expression = Expression::compile(&small(), "n IS NULL", rows(&[]).schema()).unwrap();
+        assert_eq!(expression.columns(), ["n"]);
+    }
+
     #[tokio::test]
     async fn a_query_beyond_its_memory_spills_or_is_refused() {
         let folder = tempfile::tempdir().unwrap();

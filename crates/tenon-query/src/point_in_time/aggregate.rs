@@ -2,9 +2,10 @@
 
 use tenon_core::spec::{Aggregate, Window};
 
-use super::sketch::{Distinct, Frequencies, Quantiles};
+use super::rows::{Row, order};
 use super::stretch::Stretch;
-use super::{Feature, Rows};
+use super::tally::{Tally, Wanted};
+use super::{Feature, Folding, Past, Rows};
 
 /// A feature at a moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,17 +57,6 @@ struct Planned {
     k: usize,
 }
 
-/// A tally, and what of the costly things it is wanted for.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Wanted {
-    window: usize,
-    column: Option<usize>,
-    deviation: bool,
-    distinct: bool,
-    quantiles: bool,
-    frequencies: bool,
-}
-
 impl Kernel {
     /// Features of one view whose time to live is `ttl` microseconds, in the order in which they will be handed over.
     pub fn new<'a>(ttl: i64, features: impl IntoIterator<Item = &'a Feature>) -> Self {
@@ -93,12 +83,21 @@ impl Kernel {
             self.tallies.push(Wanted { window, column, ..Wanted::default() });
             self.tallies.len() - 1
         });
-        let wanted = &mut self.tallies[at];
-        wanted.deviation |= feature.aggregate == Aggregate::Std;
-        wanted.distinct |= feature.aggregate == Aggregate::Distinct;
-        wanted.quantiles |= feature.aggregate == Aggregate::Quantile;
-        wanted.frequencies |= feature.aggregate == Aggregate::TopK;
+        self.tallies[at].want(feature.aggregate);
         at
+    }
+
+    /// What features of a lifetime need of rows that are not kept; none: there are no such features.
+    pub fn folding(&self) -> Option<Folding> {
+        let lifetime = self.windows.iter().position(|window| *window == Window::Lifetime)?;
+        let tallies = self.tallies.iter().filter(|tally| tally.window == lifetime).cloned().collect();
+        let mut ends = Vec::new();
+        for feature in self.features.iter().filter(|feature| feature.window == lifetime && feature.tally.is_none()) {
+            if feature.aggregate != Aggregate::Complete && !ends.contains(&feature.column) {
+                ends.push(feature.column);
+            }
+        }
+        Some(Folding { tallies, ends })
     }
 
     /// What evaluates the features, again and again without asking for memory anew.
@@ -129,9 +128,9 @@ impl Evaluator<'_> {
     /// Hands over each feature of the entity that `rows` belong to, as of `at`. `began`: when the view's first row was
     /// known; none: it has no rows. Both in microseconds.
     ///
-    /// Rows are used whose event lies in the window, which were known by `at`, and whose value is not null. The arithmetic
-    /// is in `f64` in the order of the rows, which does not depend on the order of their arrival, and rounded to `f32` once,
-    /// at the end; a result that is not a number is null. Of no rows, `count`, `sum`, `distinct` and `rate` are 0, and everything else is
+    /// Rows are used whose event lies in the window, which were known by `at`, and whose value is not null. Sums are exact;
+    /// what is computed of them is in `f64`, and rounded to `f32` at the end. Nothing depends on the order in which rows
+    /// arrived; a result that is not a number is null. Of no rows, `count`, `sum`, `distinct` and `rate` are 0, and everything else is
     /// null but `complete`.
     pub fn evaluate(&mut self, rows: Rows<'_>, at: i64, began: Option<i64>, mut push: impl FnMut(Evaluated)) {
         let kernel = self.kernel;
@@ -141,9 +140,9 @@ impl Evaluator<'_> {
         self.tally(rows, at);
         for feature in &kernel.features {
             let stretch = &self.stretches[feature.window];
-            let seen = Seen { rows, at, stretch, column: feature.column };
+            let seen = Seen { rows, at, window: kernel.windows[feature.window], stretch, column: feature.column };
             push(match feature.tally {
-                Some(tally) => seen.tallied(feature, kernel.windows[feature.window], &mut self.tallies[tally]),
+                Some(tally) => seen.tallied(feature, &mut self.tallies[tally]),
                 None => seen.found(feature.aggregate),
             });
         }
@@ -154,15 +153,24 @@ impl Evaluator<'_> {
         let wanted = &self.kernel.tallies;
         self.tallies.clear();
         self.tallies.extend(wanted.iter().map(Tally::new));
+        if let Some(past) = rows.past() {
+            for (wanted, tally) in wanted.iter().zip(&mut self.tallies) {
+                let lifelong = self.kernel.windows[wanted.window] == Window::Lifetime;
+                if let Some(past) = past.tally(wanted.column).filter(|_| lifelong) {
+                    tally.merge(past);
+                }
+            }
+        }
         let (mut first, mut last) = (usize::MAX, 0);
         for tally in wanted {
             let held = &self.stretches[tally.window].rows;
             (first, last) = (first.min(held.start), last.max(held.end));
         }
         for row in (first..last).filter(|row| rows.known()[*row] <= at) {
+            let (event, known) = (rows.events()[row], rows.known()[row]);
             for (wanted, tally) in wanted.iter().zip(&mut self.tallies) {
                 if self.stretches[wanted.window].rows.contains(&row) {
-                    tally.add(row, rows.known()[row], wanted.column.map_or(0.0, |column| rows.value(row, column)));
+                    tally.add(wanted, event, known, wanted.column.map_or(0.0, |column| rows.value(row, column)));
                 }
             }
         }
@@ -173,6 +181,7 @@ impl Evaluator<'_> {
 struct Seen<'a> {
     rows: Rows<'a>,
     at: i64,
+    window: Window,
     stretch: &'a Stretch,
     column: Option<usize>,
 }
@@ -180,57 +189,68 @@ struct Seen<'a> {
 impl Seen<'_> {
     /// What one row says, or none at all.
     fn found(&self, aggregate: Aggregate) -> Evaluated {
-        let usable = |row: &usize| {
-            self.rows.known()[*row] <= self.at
-                && self.column.is_none_or(|column| !self.rows.value(*row, column).is_nan())
-        };
-        let mut window = self.stretch.rows.clone();
         let row = match aggregate {
             Aggregate::Complete => {
                 let value = f32::from(u8::from(self.stretch.complete));
                 return Evaluated { value: Ok(value), event_at: None, known_at: None, complete: true };
             }
-            Aggregate::First => window.find(usable),
-            _ => window.rfind(usable),
+            Aggregate::First => self.first(),
+            _ => self.last(),
         };
-        let Some(row) = row else { return self.nothing() };
+        let Some((event, known, values)) = row else { return self.nothing() };
         let value = match aggregate {
-            Aggregate::Age => (self.at - self.rows.events()[row]) as f64 / MICROS_PER_HOUR,
-            _ => self.column.map_or(f64::NAN, |column| self.rows.value(row, column)),
+            Aggregate::Age => (self.at - event) as f64 / MICROS_PER_HOUR,
+            _ => self.column.map_or(f64::NAN, |column| values[column]),
         };
         let complete = aggregate != Aggregate::First || self.stretch.complete;
-        Evaluated { complete, ..self.result(value, row, self.rows.known()[row]) }
+        Evaluated { complete, ..self.result(value, event, known) }
+    }
+
+    /// The first row of the window whose value is not null.
+    fn first(&self) -> Option<Row<'_>> {
+        let row = self.stretch.rows.clone().find(|row| self.is_usable(*row)).map(|row| self.rows.row(row));
+        let past = self.past().and_then(|past| past.ends(self.column)).map(|ends| ends.first.row());
+        match (row, past) {
+            (Some(row), Some(past)) if order(row, past).is_lt() => Some(row),
+            (row, past) => past.or(row),
+        }
+    }
+
+    /// The last such row.
+    fn last(&self) -> Option<Row<'_>> {
+        let row = self.stretch.rows.clone().rfind(|row| self.is_usable(*row)).map(|row| self.rows.row(row));
+        let past = self.past().and_then(|past| past.ends(self.column)).map(|ends| ends.last.row());
+        match (row, past) {
+            (Some(row), Some(past)) if order(row, past).is_gt() => Some(row),
+            (row, past) => past.or(row),
+        }
+    }
+
+    fn is_usable(&self, row: usize) -> bool {
+        self.rows.known()[row] <= self.at && self.column.is_none_or(|column| !self.rows.value(row, column).is_nan())
+    }
+
+    /// The rows of the window that are not kept.
+    fn past(&self) -> Option<&Past> {
+        self.rows.past().filter(|_| self.window == Window::Lifetime)
     }
 
     /// What the rows of the window say together.
-    fn tallied(&self, feature: &Planned, window: Window, tally: &mut Tally) -> Evaluated {
-        let Some(newest) = tally.newest else {
+    fn tallied(&self, feature: &Planned, tally: &mut Tally) -> Evaluated {
+        let Some((newest, known)) = tally.moments() else {
             let zero =
                 matches!(feature.aggregate, Aggregate::Count | Aggregate::Sum | Aggregate::Distinct | Aggregate::Rate);
             let value = if zero { Ok(0.0) } else { Err(self.why_nothing()) };
             return Evaluated { value, event_at: None, known_at: None, complete: self.stretch.complete };
         };
-        let value = match feature.aggregate {
-            Aggregate::Count => tally.count,
-            Aggregate::Sum => tally.sum,
-            Aggregate::Min => tally.least,
-            Aggregate::Max => tally.greatest,
-            Aggregate::Std => tally.deviation.as_ref().map_or(f64::NAN, Deviation::of_sample),
-            Aggregate::Rate => tally.count / window.span().map_or(f64::NAN, |span| span.as_secs_f64()),
-            Aggregate::Distinct => tally.distinct.as_ref().map_or(f64::NAN, |seen| seen.count()),
-            Aggregate::Quantile => tally.quantiles.as_mut().map_or(f64::NAN, |seen| seen.at(feature.q)),
-            Aggregate::TopK => tally.frequencies.as_ref().map_or(f64::NAN, |seen| seen.top(feature.k)),
-            _ => tally.sum / tally.count,
-        };
-        self.result(value, newest, tally.known)
+        self.result(tally.value(feature.aggregate, self.window, feature.q, feature.k), newest, known)
     }
 
-    fn result(&self, value: f64, newest: usize, known: i64) -> Evaluated {
-        debug_assert!(known <= self.at && self.rows.events()[newest] <= self.at);
+    fn result(&self, value: f64, event: i64, known: i64) -> Evaluated {
+        debug_assert!(event <= known && known <= self.at);
         let value = value as f32;
         let value = if value.is_nan() { Err(Missing::Null) } else { Ok(value) };
-        let event_at = Some(self.rows.events()[newest]);
-        Evaluated { value, event_at, known_at: Some(known), complete: self.stretch.complete }
+        Evaluated { value, event_at: Some(event), known_at: Some(known), complete: self.stretch.complete }
     }
 
     fn nothing(&self) -> Evaluated {
@@ -240,91 +260,13 @@ impl Seen<'_> {
     fn why_nothing(&self) -> Missing {
         let known = |row: usize| self.rows.known()[row] <= self.at;
         let by_now = self.rows.events().partition_point(|event| *event <= self.at);
-        if self.stretch.rows.clone().any(known) {
+        if self.past().is_some() || self.stretch.rows.clone().any(known) {
             Missing::Null
-        } else if (0..by_now).rev().any(known) {
+        } else if self.rows.past().is_some() || (0..by_now).rev().any(known) {
             Missing::OutsideWindow
         } else {
             Missing::NotFound
         }
-    }
-}
-
-/// What one pass over the rows finds in one column and window.
-struct Tally {
-    count: f64,
-    sum: f64,
-    least: f64,
-    greatest: f64,
-    known: i64,
-    newest: Option<usize>,
-    deviation: Option<Deviation>,
-    // In boxes, so that a tally without them is cheap to begin.
-    distinct: Option<Box<Distinct>>,
-    quantiles: Option<Box<Quantiles>>,
-    frequencies: Option<Box<Frequencies>>,
-}
-
-impl Tally {
-    fn new(wanted: &Wanted) -> Self {
-        Self {
-            count: 0.0,
-            sum: 0.0,
-            least: f64::INFINITY,
-            greatest: f64::NEG_INFINITY,
-            known: i64::MIN,
-            newest: None,
-            deviation: wanted.deviation.then(Deviation::default),
-            distinct: wanted.distinct.then(Box::default),
-            quantiles: wanted.quantiles.then(Box::default),
-            frequencies: wanted.frequencies.then(Box::default),
-        }
-    }
-
-    fn add(&mut self, row: usize, known: i64, value: f64) {
-        if value.is_nan() {
-            return;
-        }
-        self.count += 1.0;
-        self.sum += value;
-        self.least = if value < self.least { value } else { self.least };
-        self.greatest = if value > self.greatest { value } else { self.greatest };
-        self.known = self.known.max(known);
-        self.newest = Some(row);
-        if let Some(deviation) = &mut self.deviation {
-            deviation.add(value);
-        }
-        if let Some(distinct) = &mut self.distinct {
-            distinct.add(value);
-        }
-        if let Some(quantiles) = &mut self.quantiles {
-            quantiles.add(value);
-        }
-        if let Some(frequencies) = &mut self.frequencies {
-            frequencies.add(value);
-        }
-    }
-}
-
-/// The mean and the sum of squared distances from it, by Welford's recurrence (Technometrics 4, 1962).
-#[derive(Default)]
-struct Deviation {
-    count: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Deviation {
-    fn add(&mut self, value: f64) {
-        self.count += 1.0;
-        let distance = value - self.mean;
-        self.mean += distance / self.count;
-        self.squares += distance * (value - self.mean);
-    }
-
-    /// The sample standard deviation; NaN of fewer than two values.
-    fn of_sample(&self) -> f64 {
-        (self.squares / (self.count - 1.0)).sqrt()
     }
 }
 

@@ -6,17 +6,25 @@
 //! Whatever holds the rows, [`History`] for a whole table or [`Timeline`] for one entity in a store, hands the same
 //! ordered [`Rows`] to the same [`Kernel`], so that training and serving agree bit by bit.
 //!
+//! A store need not keep rows for ever for features of a lifetime: rows that were known before the first moment that can still
+//! be asked for are folded into a [`Past`]. Sums are exact ([`exact`]), and everything else that rows say together is a
+//! function of which rows there are, not of their order; so what is folded gives the bits that the rows would give.
+//!
 //! A window is complete where it begins no earlier than the view's history: the moment at which its first row, of whatever
 //! entity, was known.
 
 mod aggregate;
+mod bytes;
 mod error;
+mod exact;
 mod join;
 mod key;
+mod past;
 mod rows;
 mod schema;
 mod sketch;
 mod stretch;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -26,6 +34,7 @@ pub use aggregate::{Evaluated, Evaluator, Kernel, Missing};
 pub use error::PointInTimeError;
 pub use join::{History, Joined};
 pub use key::{KeyType, Keys};
+pub use past::{Folding, Past};
 pub use rows::{Rows, SourceRows, moments};
 pub use schema::{Session, schema_of};
 pub use timeline::Timeline;

@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use tenon_core::Digest;
 
 use super::key::column;
-use super::{KeyType, Keys, PointInTimeError, View};
+use super::{KeyType, Keys, Past, PointInTimeError, View};
 
 /// One entity's rows in order: by event, then by when it was known, then by value. The last makes the order, and with it
 /// every aggregate, independent of the order in which rows arrived.
@@ -20,6 +20,7 @@ pub struct Rows<'a> {
     known: &'a [i64],
     values: &'a [f64],
     width: usize,
+    past: Option<&'a Past>,
 }
 
 impl<'a> Rows<'a> {
@@ -27,12 +28,22 @@ impl<'a> Rows<'a> {
     /// `events`, `known` (microseconds): `[rows]`; `values` (NaN where null): `[rows, width]`, row by row.
     pub(super) fn new(events: &'a [i64], known: &'a [i64], values: &'a [f64], width: usize) -> Self {
         debug_assert!(events.len() == known.len() && events.len() * width == values.len());
-        Self { events, known, values, width }
+        Self { events, known, values, width, past: None }
+    }
+
+    /// The same, after rows that are not kept.
+    pub(super) fn after(self, past: Option<&'a Past>) -> Self {
+        Self { past, ..self }
     }
 
     /// No rows.
     pub fn none() -> Self {
-        Self { events: &[], known: &[], values: &[], width: 0 }
+        Self { events: &[], known: &[], values: &[], width: 0, past: None }
+    }
+
+    /// What rows that are not kept say; each of them was known by every moment that may be asked for.
+    pub(super) fn past(&self) -> Option<&'a Past> {
+        self.past
     }
 
     /// When each row's event happened, in microseconds; never falling.
@@ -50,13 +61,16 @@ impl<'a> Rows<'a> {
         self.values[row * self.width + column]
     }
 
-    pub(super) fn row(&self, row: usize) -> (i64, i64, &'a [f64]) {
+    pub(super) fn row(&self, row: usize) -> Row<'a> {
         (self.events[row], self.known[row], &self.values[row * self.width..(row + 1) * self.width])
     }
 }
 
+/// A row's event, when it was known (both in microseconds), and its values.
+pub(super) type Row<'a> = (i64, i64, &'a [f64]);
+
 /// The order of rows of one entity. Nulls are all the same NaN, and are the greatest.
-pub(super) fn order(a: (i64, i64, &[f64]), b: (i64, i64, &[f64])) -> Ordering {
+pub(super) fn order(a: Row<'_>, b: Row<'_>) -> Ordering {
     let values =
         || a.2.iter().zip(b.2).map(|(a, b)| a.total_cmp(b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal);
     a.0.cmp(&b.0).then_with(|| a.1.cmp(&b.1)).then_with(values)

@@ -10,6 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::Float32Type;
 use arrow::record_batch::RecordBatch;
+use num_bigint::BigInt;
 use proptest::prelude::*;
 use tenon_core::spec::{Aggregate, Window};
 use tenon_core::{Span, Timestamp};
@@ -170,6 +171,24 @@ fn reach(window: Window, known: &[Usable], at: i64) -> (i64, i64) {
     }
 }
 
+/// Bits that a number of these tests has behind its point.
+const BEHIND: i32 = 200;
+
+/// A number as a whole number of 2^-[`BEHIND`].
+fn whole(value: f64) -> BigInt {
+    let bits = value.to_bits();
+    let exponent = (bits >> 52 & 0x7ff) as i32;
+    let number = BigInt::from(bits & ((1 << 52) - 1) | u64::from(exponent > 0) << 52);
+    let shift = exponent.max(1) - 1075 + BEHIND;
+    let whole = if shift < 0 { number >> -shift } else { number << shift };
+    if value < 0.0 { -whole } else { whole }
+}
+
+/// A whole number of 2^-`behind` as the nearest number, by how the standard library reads decimals.
+fn nearest(whole: &BigInt, behind: i32) -> f64 {
+    whole.to_string().parse::<f64>().unwrap() * 2.0_f64.powi(-behind)
+}
+
 /// The definition, in the plainest words: no index, no order of storage, nothing shared with the code under test.
 fn by_definition(view: &View, feature: &Feature, rows: &[Row], entity: (u8, bool), at: i64) -> Option<f32> {
     let all: Vec<_> = rows.iter().filter_map(|row| usable(view, row)).collect();
@@ -195,7 +214,8 @@ fn by_definition(view: &View, feature: &Feature, rows: &[Row], entity: (u8, bool
     let mut different = sorted.clone();
     different.dedup();
     let count = values.len() as f64;
-    let sum = values.iter().fold(0.0, |sum, value| sum + value);
+    let exact: BigInt = values.iter().map(|value| whole(*value)).sum();
+    let sum = nearest(&exact, BEHIND);
     let value = match feature.aggregate {
         Aggregate::Count => Some(count),
         Aggregate::Sum => Some(sum),
@@ -209,16 +229,16 @@ fn by_definition(view: &View, feature: &Feature, rows: &[Row], entity: (u8, bool
         Aggregate::Max => sorted.last().copied(),
         Aggregate::Std if values.len() < 2 => None,
         Aggregate::Std => {
-            let (mut mean, mut squares) = (0.0, 0.0);
-            for (before, value) in values.iter().enumerate() {
-                let distance = value - mean;
-                mean += distance / (before as f64 + 1.0);
-                squares += distance * (value - mean);
-            }
-            let mean_of_all = sum / count;
-            let in_two_passes = values.iter().map(|value| (value - mean_of_all).powi(2)).sum::<f64>();
-            assert!((squares - in_two_passes).abs() <= 1e-9 * in_two_passes + 1e-6, "{squares} {in_two_passes}");
-            Some((squares / (count - 1.0)).sqrt())
+            let squares: BigInt = values.iter().map(|value| whole(*value).pow(2)).sum();
+            let scatter = nearest(&(squares * values.len() - exact.pow(2)), 2 * BEHIND);
+            let deviation = (scatter / (count * (count - 1.0))).sqrt();
+            let mean = sum / count;
+            let in_two_passes = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
+            assert!(
+                (deviation.powi(2) - in_two_passes).abs() <= 1e-9 * in_two_passes + 1e-6,
+                "{deviation} {in_two_passes}"
+            );
+            Some(deviation)
         }
         Aggregate::Quantile => sorted.get((0.7 * (count - 1.0)) as usize).copied(),
         Aggregate::TopK => {
@@ -243,6 +263,7 @@ proptest! {
         shuffled in any::<u64>(),
         observations in prop::collection::vec((0u8..4, any::<bool>(), -10i64..170), 1..40),
         with_known_at in any::<bool>(),
+        spared in 0i64..20,
     ) {
         let view = view(with_known_at);
         let whole = batch(&rows);
@@ -287,6 +308,14 @@ proptest! {
                 read
             };
             let online = read(as_of_then.rows(), source.began().filter(|began| *began <= at));
+            // A store folds what was known before the oldest moment that it can still be asked for.
+            let mut folded = everything.get(&key).cloned().unwrap_or_default();
+            let folding = Arc::new(view.kernel().folding().unwrap());
+            folded.fold_before(&folding, at - (TTL + spared) * MINUTE + 1);
+            if let Some(past) = folded.rows().past().map(Past::to_bytes) {
+                folded.set_past(Past::from_bytes(&folding, 1, &past).unwrap());
+            }
+            let folded = read(folded.rows(), source.began());
             let late = read(everything.get(&key).map_or_else(Rows::none, Timeline::rows), source.began());
             for (place, feature) in view.features.iter().enumerate() {
                 let (column, online, late) = (joined[place].as_primitive::<Float32Type>(), online[place], late[place]);
@@ -298,6 +327,8 @@ proptest! {
                 prop_assert_eq!(online.value.ok().map(f32::to_bits), defined, "{} at {}", &feature.name, at);
                 prop_assert_eq!((late.value.ok(), late.known_at, late.event_at, late.complete),
                     (online.value.ok(), online.known_at, online.event_at, online.complete));
+                prop_assert_eq!((folded[place].value.map(f32::to_bits), folded[place].known_at, folded[place].event_at),
+                    (late.value.map(f32::to_bits), late.known_at, late.event_at), "{} at {}", &feature.name, at);
                 prop_assert!(online.known_at.is_none_or(|known| known <= at));
             }
         }
