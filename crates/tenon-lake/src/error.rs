@@ -38,6 +38,17 @@ pub enum LakeError {
     /// A query that has no answer.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The engine that the company names has no answer.
+    #[error("{0}")]
+    Engine(String),
+    /// A table that only this program can read as it is.
+    #[error("`{table}` cannot be read by the engine: {what}")]
+    StaysHere {
+        /// The table.
+        table: String,
+        /// Why, and what to do.
+        what: &'static str,
+    },
     /// A version number where several tables are read.
     #[error("a version belongs to one table, and this query reads {}: give a moment instead", .0.join(", "))]
     VersionOfMany(Vec<String>),

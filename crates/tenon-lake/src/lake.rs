@@ -21,7 +21,7 @@ use crate::contract::{KeySet, References, Rules, SeenRows};
 use crate::delta::table::{Slot, Table};
 use crate::landing::landed::Landed;
 use crate::landing::place::Place;
-use crate::read::on_branch;
+use crate::read::{Runs, on_branch};
 use crate::record::projection::{COMMITS, TABLES, commits_of};
 use crate::{
     BRANCHES_FOLDER, BranchRecord, Checked, LakeError, TableCommit, TableState, dataset_of, quarantine_of, raw_of,
@@ -29,6 +29,8 @@ use crate::{
 
 /// What all queries together may take of memory; beyond it they spill.
 const QUERY_MEMORY_BYTES: usize = 768 << 20;
+/// What queries spill, below the lake's folder.
+pub const SPILL_FOLDER: &str = "_spill";
 /// Below this many rows a batch is checked where it is, without a thread of its own.
 const ROWS_IN_PLACE: usize = 2_048;
 
@@ -51,6 +53,8 @@ pub struct LakeOptions {
 #[derive(Clone)]
 pub struct Lake {
     pub(crate) inner: Arc<Inner>,
+    /// Where an engine answers what people ask: the session that has their queries run there.
+    pub(crate) engine: Option<SessionContext>,
 }
 
 /// Plans of one query, by the schema of the rows that it runs over.
@@ -165,8 +169,9 @@ impl Lake {
         std::fs::create_dir_all(&root).map_err(|error| failed(error.into()))?;
         let absolute = std::path::absolute(&root).map_err(|error| failed(error.into()))?;
         let url = Url::from_directory_path(&absolute).map_err(|()| failed("its path is no address".into()))?;
-        let session = tenon_query::session(QUERY_MEMORY_BYTES, &absolute.join("_spill"))?;
+        let session = tenon_query::session(QUERY_MEMORY_BYTES, &absolute.join(SPILL_FOLDER))?;
         Ok(Self {
+            engine: None,
             inner: Arc::new(Inner {
                 root: url,
                 ledger,
@@ -186,6 +191,11 @@ impl Lake {
                 stop_after: Mutex::default(),
             }),
         })
+    }
+
+    /// The same lake, of which what people ask ([`Lake::ask`]) is planned in this session, and runs where it says.
+    pub fn asked_on(self, engine: SessionContext) -> Self {
+        Self { engine: Some(engine), ..self }
     }
 
     /// How far an ordered source is in a dataset's table: where its next stretch begins.
@@ -455,7 +465,7 @@ impl Lake {
         if let Some((_, known)) = self.inner.keys.lock().get(reference).filter(|(read, _)| *read == versions) {
             return Ok(Arc::clone(known));
         }
-        let rows = self.query_in(branch, &sql, AsOf::Latest).await?;
+        let rows = self.query_in(branch, &sql, AsOf::Latest, Runs::Here).await?;
         let failed = |error: arrow::error::ArrowError| LakeError::contract(dataset, format!("`{reference}`: {error}"));
         let known = Arc::new(KeySet::of(rows.iter().map(|batch| batch.column(0))).map_err(failed)?);
         self.inner.keys.lock().insert(reference.to_owned(), (versions, Arc::clone(&known)));

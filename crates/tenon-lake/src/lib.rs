@@ -33,6 +33,7 @@ mod contract;
 mod crash;
 mod delta;
 mod encode;
+mod engine;
 mod error;
 #[cfg(test)]
 #[path = "../tests/it/fixture.rs"]
@@ -51,9 +52,9 @@ mod upkeep;
 mod versions;
 
 pub use changes::Changes;
-pub use contract::{Checked, SetAside, contract_schema, quarantine_schema};
+pub use contract::{Checked, SetAside, arrow_type, contract_schema, quarantine_schema};
 pub use error::LakeError;
-pub use lake::{BatchSource, Checker, Lake, LakeOptions, WriteOutcome};
+pub use lake::{BatchSource, Checker, Lake, LakeOptions, SPILL_FOLDER, WriteOutcome};
 pub use look::profile::{ColumnProfile, Profile};
 pub use look::suggest::suggest;
 pub use look::trial::{Trial, TriedBatch};

@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::prelude::SessionContext;
+use deltalake::DeltaTable;
 use futures::StreamExt;
 use parquet::arrow::ArrowWriter;
 use tenon_core::{AsOf, BranchName, DatasetName};
@@ -35,7 +36,43 @@ struct Reads {
     stated_tables: BTreeSet<String>,
 }
 
+/// What a table holds at a version.
+pub(crate) enum Contents {
+    /// No rows yet, of these columns.
+    Nothing(SchemaRef),
+    Snapshot(DeltaTable),
+}
+
+/// Where a query runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// In this program.
+    Here,
+    /// On the engine that the company names.
+    Elsewhere,
+}
+
 impl Lake {
+    /// What somebody asks: as [`Lake::query`] answers it, by the engine that the company names. On a branch, its tables stand
+    /// in for the datasets that they began with. Versions, views and branches are settled here; what travels are files of the
+    /// tables.
+    ///
+    /// # Errors
+    /// As there; [`LakeError::NoSuch`]; and when the engine cannot be reached, or a table cannot travel.
+    pub async fn ask(
+        &self,
+        branch: Option<&BranchName>,
+        sql: &str,
+        as_of: AsOf,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        let branch = branch.map(|branch| self.branch(branch)).transpose()?;
+        let runs = if self.engine.is_some() { Runs::Elsewhere } else { Runs::Here };
+        self.query_in(branch.as_ref(), sql, as_of, runs).await.map_err(|error| match error {
+            LakeError::Query(QueryError::Engine(what)) => LakeError::Engine(what),
+            other => other,
+        })
+    }
+
     /// SQL over all datasets, their quarantines (`flights__quarantine`) and the program's tables, as of a moment, a
     /// version or a tag. A table that had no commit by then is empty. A state that the query itself says of a table
     /// (`flights FOR VERSION AS OF 7`) goes before `as_of`.
@@ -43,16 +80,7 @@ impl Lake {
     /// # Errors
     /// [`LakeError::Query`] says what is wrong with the query; [`LakeError::VersionOfMany`] and [`LakeError::NoVersion`].
     pub async fn query(&self, sql: &str, as_of: AsOf) -> Result<Vec<RecordBatch>, LakeError> {
-        self.query_in(None, sql, as_of).await
-    }
-
-    /// The same on a branch: its tables stand in for the datasets that they began with.
-    ///
-    /// # Errors
-    /// [`LakeError::NoSuch`]; otherwise as [`Lake::query`].
-    pub async fn query_on(&self, branch: &BranchName, sql: &str, as_of: AsOf) -> Result<Vec<RecordBatch>, LakeError> {
-        let branch = self.branch(branch)?;
-        self.query_in(Some(&branch), sql, as_of).await
+        self.query_in(None, sql, as_of, Runs::Here).await
     }
 
     pub(crate) async fn query_in(
@@ -60,9 +88,10 @@ impl Lake {
         branch: Option<&BranchRecord>,
         sql: &str,
         as_of: AsOf,
+        runs: Runs,
     ) -> Result<Vec<RecordBatch>, LakeError> {
         let (sql, reads) = self.reads(sql)?;
-        let session = self.session_at(&reads, branch, as_of).await?;
+        let session = self.session_at(&reads, branch, as_of, runs).await?;
         Ok(tenon_query::run(&session, &sql).await?)
     }
 
@@ -98,7 +127,7 @@ impl Lake {
     ) -> Result<Vec<RecordBatch>, LakeError> {
         let (sql, mut reads) = self.reads(sql)?;
         reads.tables.remove(name);
-        let session = self.session_at(&reads, branch, AsOf::Latest).await?;
+        let session = self.session_at(&reads, branch, AsOf::Latest, Runs::Here).await?;
         register(&session, name, tenon_query::memory_table(rows.schema(), vec![rows])?)?;
         Ok(tenon_query::run(&session, &sql).await?)
     }
@@ -165,7 +194,7 @@ impl Lake {
         {
             return Ok(schema);
         }
-        let session = self.session_at(&reads, None, AsOf::Latest).await?;
+        let session = self.session_at(&reads, None, AsOf::Latest, Runs::Here).await?;
         Ok(tenon_query::schema(&session, &sql).await?)
     }
 
@@ -210,7 +239,7 @@ impl Lake {
             |source: Box<dyn std::error::Error + Send + Sync>| LakeError::Export { path: to.to_owned(), source };
         let sql = all_of(table);
         let (sql, reads) = self.reads(&sql)?;
-        let session = self.session_at(&reads, None, as_of).await?;
+        let session = self.session_at(&reads, None, as_of, Runs::Here).await?;
         let mut rows = tenon_query::stream(&session, &sql).await?;
         let mut part = to.as_os_str().to_owned();
         part.push(".part");
@@ -241,7 +270,7 @@ impl Lake {
     /// A session that knows a table, or what a view is made of, as of a state; and the query for all of its rows.
     pub(crate) async fn session_of(&self, table: &str, as_of: AsOf) -> Result<(SessionContext, String), LakeError> {
         let (sql, reads) = self.reads(&all_of(table))?;
-        Ok((self.session_at(&reads, None, as_of).await?, sql))
+        Ok((self.session_at(&reads, None, as_of, Runs::Here).await?, sql))
     }
 
     /// The views that a table is made of, with their SQL; none for one that holds rows.
@@ -305,11 +334,12 @@ impl Lake {
         reads: &Reads,
         branch: Option<&BranchRecord>,
         as_of: AsOf,
+        runs: Runs,
     ) -> Result<SessionContext, LakeError> {
-        let session = self.plain_session_at(reads, branch, as_of).await?;
+        let session = self.plain_session_at(reads, branch, as_of, runs).await?;
         for StatedTable { name, table, as_of } in &reads.stated {
             let (_, whole) = self.reads(&all_of(table))?;
-            let then = self.plain_session_at(&whole, branch, as_of.clone()).await?;
+            let then = self.plain_session_at(&whole, branch, as_of.clone(), runs).await?;
             let provider = then.table_provider(TableReference::bare(table.as_str())).await;
             register(&session, name, provider.map_err(QueryError::from)?)?;
         }
@@ -322,15 +352,20 @@ impl Lake {
         reads: &Reads,
         branch: Option<&BranchRecord>,
         as_of: AsOf,
+        runs: Runs,
     ) -> Result<SessionContext, LakeError> {
         if matches!(as_of, AsOf::Version(_)) && reads.tables.len() > 1 {
             return Err(LakeError::VersionOfMany(reads.tables.iter().cloned().collect()));
         }
-        let session = fresh(&self.inner.session);
+        let engine = self.engine.as_ref().filter(|_| runs == Runs::Elsewhere);
+        let session = fresh(engine.unwrap_or(&self.inner.session));
         for table in &reads.tables {
             let holds = on_branch(branch, table).unwrap_or_else(|| table.clone());
             let version = self.version(&holds, as_of.clone()).await?;
-            let provider = self.provider(&session, &holds, version).await?;
+            let provider = match engine {
+                Some(_) => self.bare_files(&session, &holds, version).await?,
+                None => self.provider(&session, &holds, version).await?,
+            };
             register(&session, table, provider)?;
         }
         register_views(&session, reads).await?;
@@ -344,6 +379,17 @@ impl Lake {
         table: &str,
         version: Option<u64>,
     ) -> Result<Arc<dyn TableProvider>, LakeError> {
+        let snapshot = match self.contents(table, version).await? {
+            Contents::Nothing(schema) => return Ok(empty_table(schema)?),
+            Contents::Snapshot(snapshot) => snapshot,
+        };
+        let state = Arc::new(session.state());
+        snapshot.update_datafusion_session(state.as_ref()).map_err(|error| LakeError::read(table, error))?;
+        Ok(snapshot.table_provider().with_session(state).await.map_err(QueryError::from)?)
+    }
+
+    /// What a table holds at a version.
+    pub(crate) async fn contents(&self, table: &str, version: Option<u64>) -> Result<Contents, LakeError> {
         let declared = self.declared_schema(table);
         let handle = self.table(table).await?;
         let (newest, held) = {
@@ -352,7 +398,7 @@ impl Lake {
         };
         let Some(version) = version else {
             return match declared.or(held) {
-                Some(schema) => Ok(empty_table(schema)?),
+                Some(schema) => Ok(Contents::Nothing(schema)),
                 None => Err(QueryError::no_table(table, self.names()?).into()),
             };
         };
@@ -362,10 +408,7 @@ impl Lake {
         if let Some(vacuumed) = self.vacuumed(table, version)? {
             return Err(vacuumed);
         }
-        let snapshot = handle.at(version).await?;
-        let state = Arc::new(session.state());
-        snapshot.update_datafusion_session(state.as_ref()).map_err(|error| LakeError::read(table, error))?;
-        Ok(snapshot.table_provider().with_session(state).await.map_err(QueryError::from)?)
+        Ok(Contents::Snapshot(handle.at(version).await?))
     }
 
     /// The schema that a dataset's contract, or that of its quarantine, declares.

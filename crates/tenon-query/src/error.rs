@@ -41,6 +41,9 @@ pub enum QueryError {
     /// It needs more memory than it may take.
     #[error("the query needs more memory than it may take: {0}")]
     TooBig(String),
+    /// The engine that it is to run on has no answer: it cannot be reached, or fails.
+    #[error("{0}")]
+    Engine(String),
     /// It does not fit the tables, or a value made it fail.
     #[error("the query fails: {0}")]
     Failed(String),
@@ -71,6 +74,9 @@ impl QueryError {
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
         match error.find_root() {
+            DataFusionError::External(other) if let Some(Self::Engine(what)) = other.downcast_ref() => {
+                Self::Engine(what.clone())
+            }
             DataFusionError::SQL(parser, _) => Self::Syntax(parser.to_string()),
             DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
                 SchemaError::FieldNotFound { field, valid_fields } => {

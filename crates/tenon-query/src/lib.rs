@@ -12,6 +12,7 @@ pub mod point_in_time;
 mod rows_query;
 mod session;
 mod spill;
+mod travel;
 
 pub use as_of::{Stated, StatedTable, stated};
 pub use error::QueryError;
@@ -22,3 +23,4 @@ pub use plan::{
 };
 pub use rows_query::RowsQuery;
 pub use session::{fresh, session};
+pub use travel::{PlanCodec, nothing, plan_here, plan_to_travel, spread, stays_here};

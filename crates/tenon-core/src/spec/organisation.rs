@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Secret;
+use super::engine::EngineAddress;
 use crate::{PodName, Span};
 
 /// `company.toml`: the company's name and where its stores are.
@@ -25,6 +26,9 @@ pub struct CompanySpec {
     /// Where the online store is.
     #[serde(default)]
     pub online: Online,
+    /// Which engine answers what people ask in SQL, `ballista://HOST:PORT`; without it, this program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineAddress>,
     /// Who callers are.
     #[serde(default)]
     pub identity: Identity,

@@ -19,7 +19,7 @@ use super::legible::legible;
 use crate::delta::log::{stored_type, utc};
 
 /// The Arrow type in which a column is held.
-pub(crate) fn arrow_type(kind: ColumnType) -> DataType {
+pub fn arrow_type(kind: ColumnType) -> DataType {
     match kind {
         ColumnType::Boolean => DataType::Boolean,
         ColumnType::Int32 => DataType::Int32,

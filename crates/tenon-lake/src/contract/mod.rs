@@ -8,7 +8,8 @@ mod quarantine;
 mod rules;
 
 pub(crate) use broken::{Tally, with_rows};
-pub(crate) use convert::{arrow_type, convert, in_words};
+pub use convert::arrow_type;
+pub(crate) use convert::{convert, in_words};
 pub(crate) use keys::KeySet;
 pub(crate) use legible::{legible, texts};
 pub(crate) use quarantine::Quarantined;

@@ -227,7 +227,7 @@ impl Lake {
         } else {
             sql = format!("SELECT max(\"{event}\") FROM \"{dataset}\"");
         }
-        self.query_in(place.branch, &sql, AsOf::Latest).await
+        self.query_in(place.branch, &sql, AsOf::Latest, crate::read::Runs::Here).await
     }
 
     /// What a version added, with its columns as they are asked for.

@@ -189,7 +189,7 @@ async fn a_branch_is_seen_by_who_asks_for_it_and_merged_into_all_its_tables() {
     let lake = &company.lake;
     assert_eq!(company.number(COUNT, AsOf::Latest).await, 3);
     let on_it = async |sql: &str| {
-        let rows = lake.query_on(&on, sql, AsOf::Latest).await.unwrap();
+        let rows = lake.ask(Some(&on), sql, AsOf::Latest).await.unwrap();
         arrow::util::pretty::pretty_format_batches(&rows).unwrap().to_string()
     };
     assert!(on_it(COUNT).await.contains(" 4 "));

@@ -12,7 +12,9 @@ use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, lit};
-use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{
+    Distribution, EquivalenceProperties, LexOrdering, Partitioning, PhysicalExpr, PhysicalSortExpr,
+};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::filter_pushdown::{
     ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
@@ -20,7 +22,9 @@ use datafusion::physical_plan::filter_pushdown::{
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, SpillMetrics};
 use datafusion::physical_plan::projection::{EmbeddedProjection, ProjectionExec, try_embed_projection};
 use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements, PlanProperties,
+};
 use futures::StreamExt;
 
 use super::kinds::nanos;
@@ -30,21 +34,28 @@ use super::table::{Order, Table};
 /// Pieces of the answer that wait to be taken.
 const WAITING: usize = 2;
 
-/// Observations with the newest row of each feature table. One partition, in the observations' order.
+/// Observations with the newest row of each feature table. One partition, in the observations' order; where it is spread, as
+/// many as its inputs have, each in the order in which its observations come.
 #[derive(Debug)]
 pub(super) struct AsOfExec {
     /// The observations, then the tables.
     children: Vec<Arc<dyn ExecutionPlan>>,
-    orders: Vec<Order>,
-    tables: Vec<Arc<Table>>,
+    pub(super) orders: Vec<Order>,
+    pub(super) tables: Vec<Arc<Table>>,
+    pub(super) spread: Option<Spread>,
     /// All columns that there are: the observations', then the tables'.
     all: SchemaRef,
     /// Those of them that are asked for.
-    output: Vec<usize>,
+    pub(super) output: Vec<usize>,
     ranges: Ranges,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
+
+/// How the inputs are split where several machines share the join: partition `i` of the observations meets partition `i` of
+/// each table. For each child the expressions by whose hash it is split; none where nothing names the entities of all tables,
+/// so that there is one partition.
+pub(super) type Spread = Vec<Vec<Arc<dyn PhysicalExpr>>>;
 
 /// What the scans of the tables are told when the observations have been read: the range of event times that matters.
 #[derive(Debug, Clone)]
@@ -112,6 +123,7 @@ impl AsOfExec {
         observations: Arc<dyn ExecutionPlan>,
         tables: Vec<(Arc<dyn ExecutionPlan>, Arc<Table>)>,
         orders: Vec<Order>,
+        spread: Option<Spread>,
     ) -> Self {
         let mut fields = observations.schema().fields().to_vec();
         let mut children = vec![observations];
@@ -126,13 +138,14 @@ impl AsOfExec {
         }
         let ranges = Ranges::new(&read);
         let output = (0..fields.len()).collect();
-        Self::with(children, read, orders, Arc::new(Schema::new(fields)), output, ranges)
+        Self::with(children, read, orders, spread, Arc::new(Schema::new(fields)), output, ranges)
     }
 
     fn with(
         children: Vec<Arc<dyn ExecutionPlan>>,
         tables: Vec<Arc<Table>>,
         orders: Vec<Order>,
+        spread: Option<Spread>,
         all: SchemaRef,
         output: Vec<usize>,
         ranges: Ranges,
@@ -140,21 +153,41 @@ impl AsOfExec {
         let fields: Vec<_> = output.iter().map(|column| Arc::clone(&all.fields()[*column])).collect();
         let schema = Arc::new(Schema::new(fields));
         let equivalence = match ordering(&children[0], &output) {
-            Some(ordering) => EquivalenceProperties::new_with_orderings(schema, [ordering]),
-            None => EquivalenceProperties::new(schema),
+            Some(ordering) if spread.is_none() => EquivalenceProperties::new_with_orderings(schema, [ordering]),
+            _ => EquivalenceProperties::new(schema),
         };
-        let partitioning = Partitioning::UnknownPartitioning(1);
+        let partitions = spread.as_ref().map_or(1, |_| children[0].output_partitioning().partition_count());
+        let partitioning = Partitioning::UnknownPartitioning(partitions);
         let properties = PlanProperties::new(equivalence, partitioning, EmissionType::Final, Boundedness::Bounded);
         Self {
             children,
             orders,
             tables,
+            spread,
             all,
             output,
             ranges,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }
+    }
+
+    /// The same with these of its columns.
+    pub fn giving(&self, output: Vec<usize>) -> Self {
+        Self::with(
+            self.children.clone(),
+            self.tables.clone(),
+            self.orders.clone(),
+            self.spread.clone(),
+            Arc::clone(&self.all),
+            output,
+            self.ranges.clone(),
+        )
+    }
+
+    /// Whether there is a column with this number, among all.
+    pub fn has_column(&self, column: usize) -> bool {
+        column < self.all.fields().len()
     }
 
     /// What its child with this number has, counted among all columns.
@@ -164,7 +197,7 @@ impl AsOfExec {
         first..first + count(&self.children[child])
     }
 
-    fn run(&self, context: Arc<TaskContext>) -> Run {
+    fn run(&self, partition: usize, context: Arc<TaskContext>) -> Run {
         let mut inputs = Vec::with_capacity(self.tables.len());
         let mut origins = vec![Origin::Observation(0); self.output.len()];
         for (at, table) in self.tables.iter().enumerate() {
@@ -185,6 +218,7 @@ impl AsOfExec {
         }
         Run {
             observations: Arc::clone(&self.children[0]),
+            partition: self.spread.as_ref().map(|_| partition),
             orders: self.orders.clone(),
             inputs,
             origins,
@@ -212,6 +246,9 @@ fn ordering(observations: &Arc<dyn ExecutionPlan>, output: &[usize]) -> Option<L
 impl DisplayAs for AsOfExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AsOfExec:")?;
+        if self.spread.is_some() {
+            write!(f, " spread;")?;
+        }
         for table in &self.tables {
             write!(f, " {} by {}", if table.inner { "inner" } else { "left" }, table.event.expr)?;
             if let Some(age) = table.max_age {
@@ -229,14 +266,7 @@ impl EmbeddedProjection for AsOfExec {
             Some(columns) => columns.iter().map(|column| self.output[*column]).collect(),
             None => self.output.clone(),
         };
-        Ok(Self::with(
-            self.children.clone(),
-            self.tables.clone(),
-            self.orders.clone(),
-            Arc::clone(&self.all),
-            output,
-            self.ranges.clone(),
-        ))
+        Ok(self.giving(output))
     }
 }
 
@@ -254,13 +284,27 @@ impl ExecutionPlan for AsOfExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        let one = self.children[0].output_partitioning().partition_count() == 1;
+        let one = self.spread.is_none() && self.children[0].output_partitioning().partition_count() == 1;
         (0..self.children.len()).map(|child| child == 0 && one).collect()
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        match &self.spread {
+            None => {
+                InputDistributionRequirements::new(vec![Distribution::UnspecifiedDistribution; self.children.len()])
+            }
+            Some(keys) if keys.iter().any(Vec::is_empty) => {
+                InputDistributionRequirements::new(vec![Distribution::SinglePartition; self.children.len()])
+            }
+            Some(keys) => InputDistributionRequirements::co_partitioned(
+                keys.iter().cloned().map(Distribution::KeyPartitioned).collect(),
+            ),
+        }
     }
 
     /// Observations stay as they are, or their order would be lost; feature rows are read by as many as there are.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        (0..self.children.len()).map(|child| child > 0).collect()
+        (0..self.children.len()).map(|child| child > 0 || self.spread.is_some()).collect()
     }
 
     fn apply_expressions(
@@ -273,7 +317,8 @@ impl ExecutionPlan for AsOfExec {
             let known = table.known.iter().map(|known| &known.expr);
             table.entity.exprs.iter().chain([&table.event.expr]).chain(known)
         });
-        for expr in orders.chain(tables) {
+        let spread = self.spread.iter().flatten().flatten();
+        for expr in orders.chain(tables).chain(spread) {
             if go_on != TreeNodeRecursion::Stop {
                 go_on = f(expr)?;
             }
@@ -293,6 +338,7 @@ impl ExecutionPlan for AsOfExec {
             children,
             self.tables.clone(),
             self.orders.clone(),
+            self.spread.clone(),
             Arc::clone(&self.all),
             self.output.clone(),
             self.ranges.clone(),
@@ -313,11 +359,17 @@ impl ExecutionPlan for AsOfExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        if partition != 0 {
-            return internal_err!("an ASOF JOIN has one partition, and was asked for number {partition}");
+        let counts = |child: &Arc<dyn ExecutionPlan>| child.output_partitioning().partition_count();
+        let partitions = self.properties.partitioning.partition_count();
+        if partition >= partitions {
+            return internal_err!("an ASOF JOIN of {partitions} partitions was asked for number {partition}");
+        }
+        if self.spread.is_some() && self.children.iter().any(|child| counts(child) != partitions) {
+            let counts: Vec<usize> = self.children.iter().map(counts).collect();
+            return internal_err!("the inputs of an ASOF JOIN are split into {counts:?} partitions, which do not meet");
         }
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let run = self.run(context);
+        let run = self.run(partition, context);
         let mut answer = RecordBatchReceiverStream::builder(self.schema(), WAITING);
         let out = answer.tx();
         answer.spawn(run.answer(out));
@@ -356,7 +408,10 @@ impl ExecutionPlan for AsOfExec {
         let mut description = FilterDescription::new().with_child(own);
         for range in &self.ranges.0 {
             let table = ChildFilterDescription::all_unsupported(&parent_filters);
-            let tells = phase == FilterPushdownPhase::Post && config.optimizer.enable_dynamic_filter_pushdown;
+            // Where it is spread, its tables are read before its observations are known, and elsewhere.
+            let tells = phase == FilterPushdownPhase::Post
+                && config.optimizer.enable_dynamic_filter_pushdown
+                && self.spread.is_none();
             description = description.with_child(if tells {
                 table.with_self_filter(Arc::clone(range) as Arc<dyn PhysicalExpr>)
             } else {

@@ -24,6 +24,10 @@
 //! the best ([`shard`]), and the best of each observation is carried on to those of its entity after it. Memory is for the
 //! observations and what they take; where they are too many, they are joined part by part against feature rows that are
 //! kept on disk meanwhile.
+//!
+//! Where several machines share a query, the inputs are split by the hash of the entities' keys, partition `i` of the
+//! observations meets partition `i` of each table ([`joining`]), the order of the observations is brought back by a number
+//! that each is given before ([`in_order`]), and the node travels as [`wire`] has it.
 
 mod bring;
 mod cells;
@@ -31,6 +35,8 @@ mod condition;
 mod exec;
 mod fingers;
 mod heap;
+mod in_order;
+mod joining;
 mod keys;
 mod kinds;
 mod node;
@@ -42,6 +48,7 @@ mod shard;
 mod syntax;
 mod table;
 mod timelines;
+mod wire;
 mod work;
 
 #[cfg(test)]
@@ -51,11 +58,12 @@ use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionStateBuilder;
 
+pub(crate) use in_order::in_order;
+pub(crate) use planner::{AsOfQueries, Spreads};
 pub(crate) use syntax::{nest, plain_words};
+pub use wire::PlanCodec;
 
 /// A session that knows the join.
 pub(crate) fn install(builder: SessionStateBuilder) -> SessionStateBuilder {
-    builder
-        .with_relation_planners(vec![Arc::new(relation::AsOfRelations)])
-        .with_query_planner(Arc::new(planner::AsOfQueries))
+    builder.with_relation_planners(vec![Arc::new(relation::AsOfRelations)]).with_query_planner(Arc::new(AsOfQueries))
 }

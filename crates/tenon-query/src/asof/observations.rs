@@ -1,13 +1,14 @@
 //! Observations as they are read: as many at a time as there is memory for.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::{MemoryLimit, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 
 /// Fewer observations than that are not joined at a time.
@@ -19,7 +20,7 @@ const MOST: usize = 1 << 30;
 pub(super) struct Observations {
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
-    next: usize,
+    left: Range<usize>,
     stream: Option<SendableRecordBatchStream>,
     waiting: VecDeque<RecordBatch>,
     /// How much of the pool they may take.
@@ -34,13 +35,14 @@ pub(super) struct Part {
 }
 
 impl Observations {
-    pub fn new(plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Self {
+    /// Reads these partitions.
+    pub fn new(plan: Arc<dyn ExecutionPlan>, left: Range<usize>, context: Arc<TaskContext>) -> Self {
         let most_bytes = match context.memory_pool().memory_limit() {
             // What reads the feature tables needs some, too.
             MemoryLimit::Finite(bytes) => bytes / 5 * 4,
             _ => usize::MAX,
         };
-        Self { plan, context, next: 0, stream: None, waiting: VecDeque::new(), most_bytes }
+        Self { plan, context, left, stream: None, waiting: VecDeque::new(), most_bytes }
     }
 
     /// As many as there is room for, at `bytes_a_row` beside their own; they are in `reservation`.
@@ -85,11 +87,10 @@ impl Observations {
                     Some(_) => {}
                     None => self.stream = None,
                 },
-                None if self.next < self.plan.output_partitioning().partition_count() => {
-                    self.stream = Some(self.plan.execute(self.next, Arc::clone(&self.context))?);
-                    self.next += 1;
-                }
-                None => return Ok(None),
+                None => match self.left.next() {
+                    Some(partition) => self.stream = Some(self.plan.execute(partition, Arc::clone(&self.context))?),
+                    None => return Ok(None),
+                },
             }
         }
     }

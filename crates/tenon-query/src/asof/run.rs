@@ -54,6 +54,8 @@ pub(super) enum Origin {
 /// Everything that a run needs.
 pub(super) struct Run {
     pub observations: Arc<dyn ExecutionPlan>,
+    /// Which partition of each input it reads; none for all of them.
+    pub partition: Option<usize>,
     pub orders: Vec<ByOrder>,
     pub inputs: Vec<Input>,
     pub origins: Vec<Origin>,
@@ -77,9 +79,9 @@ impl Run {
         let run = Arc::new(self);
         let consumer = MemoryConsumer::new("AsOfJoin").with_can_spill(true);
         let reservation = Arc::new(consumer.register(run.context.memory_pool()));
-        let mut observations = Observations::new(Arc::clone(&run.observations), Arc::clone(&run.context));
-        let partitions =
-            |input: &Input| (0..input.plan.output_partitioning().partition_count()).map(Source::Plan).collect();
+        let partitions = run.partitions(&run.observations);
+        let mut observations = Observations::new(Arc::clone(&run.observations), partitions, Arc::clone(&run.context));
+        let partitions = |input: &Input| run.partitions(&input.plan).map(Source::Plan).collect();
         let mut sources: Vec<Vec<Source>> = run.inputs.iter().map(partitions).collect();
         let mut is_first = true;
         loop {
@@ -105,8 +107,19 @@ impl Run {
         }
     }
 
+    fn partitions(&self, plan: &Arc<dyn ExecutionPlan>) -> Range<usize> {
+        match self.partition {
+            Some(partition) => partition..partition + 1,
+            None => 0..plan.output_partitioning().partition_count(),
+        }
+    }
+
+    /// One a core; where the join is spread, others are at work on its other partitions.
     fn workers(&self) -> usize {
-        self.context.session_config().target_partitions().max(1)
+        match self.partition {
+            Some(_) => 1,
+            None => self.context.session_config().target_partitions().max(1),
+        }
     }
 
     /// What an observation takes beside itself, until it is sent.

@@ -20,6 +20,8 @@ use tenon_core::spec::Aggregate;
 use crate::point_in_time::{Feature, History, KeyType, View};
 use crate::{QueryError, run, session, stream};
 
+mod spread;
+
 const SECOND: i64 = 1_000_000;
 const PLENTY: usize = 64 << 20;
 
@@ -229,17 +231,22 @@ fn holds(
     register(&session, "o", &observations(asked), partitions);
     register(&session, "f", &features(first), partitions);
     register(&session, "g", &features(second), 1);
-    let sql = format!(
-        "SELECT o.id, f.amount, f.word, f.flag, g.amount, g.word, g.flag FROM o{}{}",
+    let sql = both_joined(hows);
+    let answer = runtime.block_on(one(&session, &sql));
+    prop_assert_eq!(all_told(&answer), by_definition(asked, first, second, hows), "{}", sql);
+    Ok(())
+}
+
+fn both_joined(hows: (How, How)) -> String {
+    format!(
+        "SELECT o.id, f.amount, f.word, f.flag, g.amount AS a2, g.word AS w2, g.flag AS f2 FROM o{}{}",
         hows.0.sql("f"),
         hows.1.sql("g")
-    );
-    let sql = sql.replace(
-        "SELECT o.id, f.amount, f.word, f.flag, g.amount, g.word, g.flag",
-        "SELECT o.id, f.amount, f.word, f.flag, g.amount AS a2, g.word AS w2, g.flag AS f2",
-    );
-    let answer = runtime.block_on(one(&session, &sql));
-    let expected: Vec<(i64, Told, Told)> = asked
+    )
+}
+
+fn by_definition(asked: &[Asked], first: &[Row], second: &[Row], hows: (How, How)) -> Vec<(i64, Told, Told)> {
+    asked
         .iter()
         .enumerate()
         .filter_map(|(id, asked)| {
@@ -247,12 +254,12 @@ fn holds(
             let stays = (one.is_some() || !hows.0.inner) && (other.is_some() || !hows.1.inner);
             stays.then(|| (id as i64, told(one), told(other)))
         })
-        .collect();
+        .collect()
+}
+
+fn all_told(answer: &RecordBatch) -> Vec<(i64, Told, Told)> {
     let ids = answer.column(0).as_primitive::<Int64Type>();
-    let found: Vec<(i64, Told, Told)> =
-        (0..answer.num_rows()).map(|row| (ids.value(row), read(&answer, 1, row), read(&answer, 4, row))).collect();
-    prop_assert_eq!(found, expected, "{}", sql);
-    Ok(())
+    (0..answer.num_rows()).map(|row| (ids.value(row), read(answer, 1, row), read(answer, 4, row))).collect()
 }
 
 proptest! {
