@@ -28,4 +28,5 @@ pub use heaps::share_heaps;
 pub use ingest::{Feed, FeedError, FileOutcome, Ingest, Once};
 pub use json::rows_from_json;
 pub use kafka::Taken;
+pub use secret::reveal;
 pub use typed::rows_of_file;

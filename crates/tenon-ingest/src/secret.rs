@@ -10,7 +10,7 @@ use crate::IngestError;
 ///
 /// # Errors
 /// [`IngestError::Secret`] when it is not there.
-pub(crate) fn reveal(secret: &Secret, root: &Path) -> Result<String, IngestError> {
+pub fn reveal(secret: &Secret, root: &Path) -> Result<String, IngestError> {
     let failed = |what: String| IngestError::Secret { reference: secret.to_string(), what };
     match secret {
         Secret::Env(name) => std::env::var(name).map_err(|error| failed(error.to_string())),
