@@ -37,6 +37,9 @@ pub enum WatchError {
         /// Why not.
         source: tenon_models::ModelError,
     },
+    /// Features could not be computed again.
+    #[error("what was served could not be computed again")]
+    Features(#[source] tenon_features::FeatureError),
     /// The lake could not be read.
     #[error("the lake could not be reached")]
     Lake(#[source] tenon_lake::LakeError),

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tenon_core::fact::{DriftDetected, FeatureDrift, MonitorMeasured, QualityMeasured, TrafficReason, TrafficShifted};
+use tenon_core::fact::{
+    DriftDetected, FeatureDrift, FeatureSkew, MonitorMeasured, QualityMeasured, SkewDetected, SkewMeasured,
+    TrafficReason, TrafficShifted,
+};
 use tenon_core::id::IncidentId;
 use tenon_core::{DeploymentName, ModelVersionRef, MonitorName, Share, Timestamp};
 use tenon_ledger::{DocsMut, LedgerError, Projection, StoredFact};
@@ -15,6 +18,8 @@ pub(crate) const MONITORS: &str = "watch_monitor";
 pub(crate) const DRIFT: &str = "watch_drift";
 /// Collection of [`QualityPoint`], by `monitor/end of the window`.
 pub(crate) const QUALITY: &str = "watch_quality";
+/// Collection of [`SkewPoint`], by `monitor/end of the window`.
+pub(crate) const SKEW: &str = "watch_skew";
 /// Collection of [`Incident`], by id.
 pub(crate) const INCIDENTS: &str = "watch_incident";
 /// Collection of the version in charge, by deployment.
@@ -29,8 +34,14 @@ pub struct MonitorState {
     pub last: Option<MonitorMeasured>,
     /// The last measurement of quality.
     pub quality: Option<QualityMeasured>,
-    /// The incident that is open.
+    /// The last comparison of what was served with what training sees.
+    #[serde(default)]
+    pub skew: Option<SkewMeasured>,
+    /// The incident of drift that is open.
     pub incident: Option<IncidentId>,
+    /// The incident of skew that is open.
+    #[serde(default)]
+    pub skewed: Option<IncidentId>,
     /// The versions whose drift was reported.
     pub reported: Vec<ModelVersionRef>,
 }
@@ -69,6 +80,17 @@ pub struct QualityPoint {
     pub lost: bool,
 }
 
+/// One comparison of what was served with what training sees, small enough to keep them all for a chart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SkewPoint {
+    /// The end of the window.
+    pub until: Timestamp,
+    /// Decisions that were looked at.
+    pub rows: u64,
+    /// The feature that differs most often, and in how many of them; none: all are the same.
+    pub most_often: Option<(String, u64)>,
+}
+
 /// Something that people handle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
@@ -82,12 +104,15 @@ pub struct Incident {
     pub version: ModelVersionRef,
     /// When it was seen.
     pub opened: Timestamp,
-    /// When another version took over; none: still open.
+    /// When another version took over or, of skew, nothing differed any more; none: still open.
     pub closed: Option<Timestamp>,
     /// In plain words.
     pub sentence: String,
     /// What moved, the most moved first.
     pub features: Vec<FeatureDrift>,
+    /// What was served otherwise than training sees it, the most often first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skew: Vec<FeatureSkew>,
     /// Whether a new version was asked for.
     pub retrain: bool,
     /// Index of the fact.
@@ -121,6 +146,10 @@ impl Projection for WatchProjection {
             quality(docs, measured)
         } else if let Ok(detected) = stored.fact.payload::<DriftDetected>() {
             reported(docs, detected, stored)
+        } else if let Ok(measured) = stored.fact.payload::<SkewMeasured>() {
+            skew(docs, measured, stored.fact.at)
+        } else if let Ok(detected) = stored.fact.payload::<SkewDetected>() {
+            skewed(docs, detected, stored)
         } else if let Ok(shifted) = stored.fact.payload::<TrafficShifted>() {
             moved(docs, &shifted, stored.fact.at)
         } else {
@@ -183,10 +212,58 @@ fn reported(docs: &mut dyn DocsMut, detected: DriftDetected, stored: &StoredFact
         closed: None,
         sentence: detected.sentence,
         features: detected.features,
+        skew: Vec::new(),
         retrain: detected.retrain,
         fact: stored.index,
     };
     docs.put(INCIDENTS, &incident.id.to_string(), document(&incident))
+}
+
+fn skew(docs: &mut dyn DocsMut, measured: SkewMeasured, at: Timestamp) -> Result<(), LedgerError> {
+    let most_often = measured.features.first().map(|skew| (skew.feature.clone(), skew.rows));
+    let point = SkewPoint { until: measured.window.1, rows: measured.rows, most_often };
+    docs.put(SKEW, &series_key(&measured.monitor, measured.window.1), document(&point))?;
+    let key = measured.monitor.to_string();
+    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
+    state.deployment = Some(measured.deployment.clone());
+    if measured.features.is_empty()
+        && let Some(over) = state.skewed.take()
+    {
+        close(docs, over, at)?;
+    }
+    state.skew = Some(measured);
+    docs.put(MONITORS, &key, document(&state))
+}
+
+/// One incident for as long as something differs: what is found meanwhile is in the measurements.
+fn skewed(docs: &mut dyn DocsMut, detected: SkewDetected, stored: &StoredFact) -> Result<(), LedgerError> {
+    let key = detected.monitor.to_string();
+    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
+    let in_charge: Option<InCharge> = read(docs, IN_CHARGE, detected.deployment.as_str())?;
+    let (None, Some(in_charge)) = (state.skewed, in_charge) else { return Ok(()) };
+    state.skewed = Some(detected.incident);
+    docs.put(MONITORS, &key, document(&state))?;
+    let incident = Incident {
+        id: detected.incident,
+        monitor: detected.monitor,
+        deployment: detected.deployment,
+        version: in_charge.version,
+        opened: stored.fact.at,
+        closed: None,
+        sentence: detected.sentence,
+        features: Vec::new(),
+        skew: detected.features,
+        retrain: false,
+        fact: stored.index,
+    };
+    docs.put(INCIDENTS, &incident.id.to_string(), document(&incident))
+}
+
+fn close(docs: &mut dyn DocsMut, incident: IncidentId, at: Timestamp) -> Result<(), LedgerError> {
+    let key = incident.to_string();
+    let Some(mut incident) = read::<Incident>(docs, INCIDENTS, &key)? else { return Ok(()) };
+    incident.closed = Some(at);
+    docs.put(INCIDENTS, &key, document(&incident))
 }
 
 fn moved(docs: &mut dyn DocsMut, shifted: &TrafficShifted, at: Timestamp) -> Result<(), LedgerError> {
@@ -208,11 +285,7 @@ fn moved(docs: &mut dyn DocsMut, shifted: &TrafficShifted, at: Timestamp) -> Res
         }
         let Some(open) = state.incident.take() else { continue };
         docs.put(MONITORS, &monitor, document(&state))?;
-        let key = open.to_string();
-        if let Some(mut incident) = read::<Incident>(docs, INCIDENTS, &key)? {
-            incident.closed = Some(at);
-            docs.put(INCIDENTS, &key, document(&incident))?;
-        }
+        close(docs, open, at)?;
     }
     Ok(())
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tenon_company::Catalog;
-use tenon_core::fact::{DriftDetected, MonitorMeasured, QualityMeasured};
+use tenon_core::fact::{DriftDetected, MonitorMeasured, QualityMeasured, SkewDetected, SkewMeasured};
 use tenon_core::id::OperationId;
 use tenon_core::spec::{MonitorSpec, Resource};
 use tenon_core::{
     Clock, DeploymentName, ModelVersionRef, MonitorName, NewFact, Payload, PodName, Principal, Timestamp,
 };
+use tenon_features::FeatureStore;
 use tenon_lake::Lake;
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_models::Models;
@@ -20,9 +21,11 @@ use crate::drift::Reference;
 use crate::error::WatchError;
 use crate::plan::{Before, Compared, Looked, due, judge};
 use crate::projection::{
-    DRIFT, DriftPoint, IN_CHARGE, INCIDENTS, InCharge, Incident, MONITORS, MonitorState, QUALITY, QualityPoint,
+    DRIFT, DriftPoint, IN_CHARGE, INCIDENTS, InCharge, Incident, MONITORS, MonitorState, QUALITY, QualityPoint, SKEW,
+    SkewPoint,
 };
 use crate::quality;
+use crate::skew::{self, Looking};
 use crate::window::{Decided, Window};
 
 /// What watching needs from outside.
@@ -33,6 +36,8 @@ pub struct WatchOptions {
     pub catalog: Catalog,
     /// Where decisions and outcomes are.
     pub lake: Lake,
+    /// What training sees.
+    pub features: FeatureStore,
     /// The references.
     pub models: Models,
     /// Now.
@@ -49,6 +54,7 @@ struct Inner {
     ledger: Ledger,
     catalog: Catalog,
     lake: Lake,
+    features: FeatureStore,
     models: Models,
     clock: Arc<dyn Clock>,
     /// When each monitor last looked, also where it saw too little to record.
@@ -75,6 +81,11 @@ pub struct Measurement {
     pub quality: Option<QualityMeasured>,
     /// The drift that was reported.
     pub detected: Option<DriftDetected>,
+    /// The comparison of what was served with what training sees; none where the monitor does not ask for it, or there is
+    /// nothing to look at.
+    pub skew: Option<SkewMeasured>,
+    /// The skew that was reported.
+    pub skewed: Option<SkewDetected>,
 }
 
 impl Watch {
@@ -85,6 +96,7 @@ impl Watch {
                 ledger: options.ledger,
                 catalog: options.catalog,
                 lake: options.lake,
+                features: options.features,
                 models: options.models,
                 clock: options.clock,
                 looked: Mutex::default(),
@@ -133,6 +145,8 @@ impl Watch {
             compared: None,
             quality: None,
             detected: None,
+            skew: None,
+            skewed: None,
         };
         let docs = self.inner.ledger.docs();
         let in_charge: Option<InCharge> = docs.read(IN_CHARGE, spec.deployment.as_str()).map_err(WatchError::Ledger)?;
@@ -164,6 +178,22 @@ impl Watch {
         found.quality = quality::measure(monitor, &spec.deployment, window, &outcomes, &probabilities, rule)?;
         if let Some(measured) = &found.quality {
             facts.push(fact(pod, measured, &[monitor.as_str(), &now.as_micros().to_string()])?);
+        }
+        if let Some(rule) = spec.skew {
+            let looking =
+                Looking { lake: &self.inner.lake, features: &self.inner.features, models: &self.inner.models };
+            let last = self.state(monitor)?.skew.map(|last| last.window.1);
+            // Each decision is looked at once, and not before it is so old: see the module.
+            let until = now - spec.every;
+            let from = last.filter(|last| *last < until).unwrap_or(until - spec.every).max(now - spec.window);
+            found.skew = looking.compare(monitor, &spec.deployment, &version.model, rule, (from, until)).await?;
+            found.skewed = found.skew.as_ref().and_then(|measured| skew::detected(measured, &version.model));
+        }
+        if let Some(measured) = &found.skew {
+            facts.push(fact(pod, measured, &[monitor.as_str(), &now.as_micros().to_string()])?);
+        }
+        if let Some(detected) = &found.skewed {
+            facts.push(fact(pod, detected, &[monitor.as_str(), &now.as_micros().to_string()])?);
         }
         found.version = Some(version);
         if !facts.is_empty() {
@@ -243,6 +273,14 @@ impl Watch {
     /// When the ledger cannot be read.
     pub fn quality(&self, monitor: &MonitorName) -> Result<Vec<QualityPoint>, WatchError> {
         self.list(QUALITY, &format!("{monitor}/"))
+    }
+
+    /// Every comparison of what was served with what training sees, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn skew(&self, monitor: &MonitorName) -> Result<Vec<SkewPoint>, WatchError> {
+        self.list(SKEW, &format!("{monitor}/"))
     }
 
     /// Every incident, oldest first.

@@ -105,23 +105,23 @@ fn sealed(stored: &StoredFact, deployment: &DeploymentName, from: Timestamp) -> 
 }
 
 /// Columns of a stored batch by name, in the types of this program whatever a reader made of them.
-struct Rows<'a> {
-    table: &'a str,
-    batch: &'a RecordBatch,
+pub(crate) struct Rows<'a> {
+    pub(crate) table: &'a str,
+    pub(crate) batch: &'a RecordBatch,
 }
 
 impl Rows<'_> {
-    fn fault(&self, reason: String) -> WatchError {
+    pub(crate) fn fault(&self, reason: String) -> WatchError {
         WatchError::StoredRow { table: self.table.to_owned(), reason }
     }
 
-    fn column(&self, name: &str, data_type: &DataType) -> Result<ArrayRef, WatchError> {
+    pub(crate) fn column(&self, name: &str, data_type: &DataType) -> Result<ArrayRef, WatchError> {
         let column = self.batch.column_by_name(name);
         let column = column.ok_or_else(|| self.fault(format!("it has no column `{name}`")))?;
         arrow::compute::cast(column, data_type).map_err(|error| self.fault(format!("`{name}`: {error}")))
     }
 
-    fn ids(&self) -> Result<Vec<DecisionId>, WatchError> {
+    pub(crate) fn ids(&self) -> Result<Vec<DecisionId>, WatchError> {
         let column = self.column("decision_id", &DataType::Utf8)?;
         let parse = |text: Option<&str>| {
             let id = text.and_then(|text| text.parse().ok());

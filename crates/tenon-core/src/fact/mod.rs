@@ -157,7 +157,7 @@ macro_rules! payloads {
 pub(crate) use payloads;
 
 /// Every kind of fact with its newest version.
-pub const KINDS: [(&str, u32); 42] = [
+pub const KINDS: [(&str, u32); 44] = [
     kind::<AuthorizationRefused>(),
     kind::<CompanyCreated>(),
     kind::<ContractBreakAllowed>(),
@@ -171,6 +171,8 @@ pub const KINDS: [(&str, u32); 42] = [
     kind::<ModelVersionRegistered>(),
     kind::<VersionJudged>(),
     kind::<MonitorMeasured>(),
+    kind::<SkewDetected>(),
+    kind::<SkewMeasured>(),
     kind::<OutcomesRecorded>(),
     kind::<QualityMeasured>(),
     kind::<QuarantineDiscarded>(),

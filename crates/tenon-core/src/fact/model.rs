@@ -43,7 +43,7 @@ pub struct TrainingSet {
     /// less than their window promises.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub incomplete: BTreeMap<String, u64>,
-    /// The feature views of rows that it took values from, also through derived ones, each with the digest of what it meant.
+    /// The feature views that it took values from, also through derived ones, each with the digest of what it meant.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub views: BTreeMap<FeatureViewName, Digest>,
     /// Signs that it knows what a decision could not have known; none: it was not looked for.
@@ -56,7 +56,7 @@ pub struct TrainingSet {
 pub struct Leakage {
     /// Features that tell the label almost by themselves, the most telling first.
     pub telling: Vec<TellingFeature>,
-    /// Views with rows that were known later than they happened, or came later than they say they were known.
+    /// Views with rows that were known later than they happened: a join by event alone would have known too much.
     pub trailing: Vec<TrailingView>,
     /// Entities that are both learnt from and held out.
     pub shared: Vec<SharedEntities>,
@@ -79,11 +79,9 @@ pub struct TellingFeature {
 pub struct TrailingView {
     /// The view.
     pub view: FeatureViewName,
-    /// Whether the view says when a row was known; if not, training takes each row as known at its event.
-    pub declared: bool,
     /// Its rows.
     pub rows: u64,
-    /// How many of them were known later than they happened or, where nothing is declared, came later.
+    /// How many of them were known later than they happened.
     pub trailing: u64,
     /// By how much, the median of those.
     pub median: Span,

@@ -103,8 +103,10 @@ pub struct FeatureSkew {
     /// The first of those decisions.
     pub decision: DecisionId,
     /// What was served there; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<f32>,
     /// What training would see; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recomputed: Option<f32>,
 }
 
