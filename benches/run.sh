@@ -31,7 +31,11 @@ echo "$TENON_BENCH_MACHINE; $(date -u +%F); $(git rev-parse --short HEAD 2>/dev/
 
 for name in "${chosen[@]}"; do
   case "$name" in
-    treeshap | ingest | kafka | asof)
+    asof)
+      TENON_BENCH_PYTHON=$(python_with benches/requirements.txt) "$target/release/asof"
+      TENON_BENCH_PYTHON=$(python_with benches/requirements-feast.txt) "$target/release/asof" feast
+      ;;
+    treeshap | ingest | kafka)
       TENON_BENCH_PYTHON=$(python_with benches/requirements.txt)
       export TENON_BENCH_PYTHON
       "$target/release/$name"

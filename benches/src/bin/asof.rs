@@ -4,6 +4,9 @@
 //! Every turn of everybody is a process of its own, which tells its seconds and its peak memory, so that none inherits the
 //! other's. Rows lie in the order of their moments, as a log holds them and as Polars needs them. 2 million observations and
 //! 3 × 7 million rows; `TENON_BENCH_ASOF_SCALE=0.1` takes a tenth of both.
+//!
+//! `asof feast` does the same against Feast's offline retrieval with its local engine, which holds each entity's observations
+//! times its rows in memory: a tenth of the rows and of the entities, or `TENON_BENCH_FEAST_SCALE`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -36,12 +39,15 @@ const PLENTY: usize = 8 << 30;
 const SCARCE: usize = 512 << 20;
 const DUCKDB: &str = "DuckDB";
 const POLARS: &str = "Polars";
+const PEERS: &str = "benches/peers/asof.py";
+const FEAST_OFFLINE: &str = "benches/peers/feast_offline.py";
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), Fault> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [] => measure(),
+        [verb] if verb == "feast" => against_feast(),
         // One turn of ours.
         [verb, folder, bytes] if verb == "join" => {
             let told = join(Path::new(folder), bytes.parse()?).await?;
@@ -78,7 +84,7 @@ fn measure() -> Result<(), Fault> {
     ours(full, PLENTY)?;
     for peer in [DUCKDB, POLARS] {
         theirs(peer, full, PLENTY)?;
-        let compared = python(&["compare", peer], full, PLENTY)?;
+        let compared = python(PEERS, &["compare", peer], full, PLENTY)?;
         if compared["different"].as_u64() != Some(0) {
             return Err(fault(format!("{peer} joins other rows: {compared}")));
         }
@@ -107,6 +113,37 @@ fn against_peers(report: &mut Report, full: &Path) -> Result<(), Fault> {
         report.add(Figure::cost("peak memory of the process", peak, "MB").against(name, theirs).target(theirs));
     }
     Ok(())
+}
+
+fn against_feast() -> Result<(), Fault> {
+    let scale: f64 = std::env::var("TENON_BENCH_FEAST_SCALE").map_or(Ok(0.1), |scale| scale.parse())?;
+    let folder = work_folder()?;
+    let rows = folder.path().join("rows");
+    generate(&rows, scale)?;
+    ours(&rows, PLENTY)?;
+    let feast = |what: &str| -> Result<Value, Fault> { python(FEAST_OFFLINE, &[what], &rows, PLENTY) };
+    let first = Turn::told(&feast("join")?)?;
+    let compared = feast("compare")?;
+    if compared["different"].as_u64() != Some(0) {
+        return Err(fault(format!("Feast joins other rows: {compared}")));
+    }
+    let (mut own, mut theirs) = (Vec::new(), vec![first]);
+    for round in 0..ROUNDS {
+        own.push(ours(&rows, PLENTY)?);
+        if round > 2 {
+            theirs.push(Turn::told(&feast("join")?)?);
+        }
+    }
+    let of = |turns: &[Turn], what: fn(&Turn) -> f64| median(&turns.iter().map(what).collect::<Vec<_>>());
+    let mut report = Report::of("asof-feast");
+    let (wall, longer) = (of(&own, |turn| turn.wall), of(&theirs, |turn| turn.wall));
+    let observations = (OBSERVATIONS * scale) as u64;
+    let cost = Figure::cost(format!("{observations} observations, three tables: wall clock"), wall, "s");
+    report.add(cost.against("Feast", longer));
+    report.add(Figure::speed("× Feast's offline retrieval", longer / wall, "×").target(20.0));
+    let peak = Figure::cost("peak memory of the process", of(&own, |turn| turn.megabytes), "MB");
+    report.add(peak.against("Feast", of(&theirs, |turn| turn.megabytes)));
+    report.tell()
 }
 
 fn in_little_memory(report: &mut Report, full: &Path) -> Result<(), Fault> {
@@ -161,14 +198,14 @@ fn ours(folder: &Path, bytes: usize) -> Result<Turn, Fault> {
 }
 
 fn theirs(peer: &str, folder: &Path, bytes: usize) -> Result<Turn, Fault> {
-    Turn::told(&python(&["join", peer], folder, bytes)?)
+    Turn::told(&python(PEERS, &["join", peer], folder, bytes)?)
 }
 
-fn python(what: &[&str], folder: &Path, bytes: usize) -> Result<Value, Fault> {
+fn python(script: &str, what: &[&str], folder: &Path, bytes: usize) -> Result<Value, Fault> {
     let python = std::env::var_os("TENON_BENCH_PYTHON")
         .ok_or_else(|| fault("TENON_BENCH_PYTHON names no interpreter; benches/run.sh makes one"))?;
     let mut command = Command::new(python);
-    command.arg(repository("benches/peers/asof.py")).args(what).arg(folder).arg(bytes.to_string());
+    command.arg(repository(script)).args(what).arg(folder).arg(bytes.to_string());
     answer(command.env("POLARS_MAX_THREADS", "2"))
 }
 

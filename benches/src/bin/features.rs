@@ -11,7 +11,7 @@ use tenon_company::Catalog;
 use tenon_core::clock::ManualClock;
 use tenon_core::spec::{Aggregate, SpecFile, SpecSet};
 use tenon_core::{Digest, Principal, Span, Timestamp};
-use tenon_features::{FeatureStore, FeatureStoreOptions};
+use tenon_features::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
 use tenon_ledger::{Ledger, LedgerOptions};
 use tenon_query::point_in_time::{Feature, History, KeyType, View};
@@ -99,7 +99,7 @@ async fn online(report: &mut Report) -> Result<(), Fault> {
     let WriteOutcome::Committed { .. } = written else { return Err(fault("the landings were not taken")) };
 
     let start = Instant::now();
-    let online = folder.path().join("online.redb");
+    let online = OnlinePlace::File(folder.path().join("online.redb"));
     let store = FeatureStore::open(FeatureStoreOptions { online, lake, catalog, clock: clock.clone() }).await?;
     report.add(Figure::cost(
         "build the online store from 200,000 rows of the lake",
@@ -113,7 +113,7 @@ async fn online(report: &mut Report) -> Result<(), Fault> {
     let now = tenon_core::Clock::now(&*clock);
     let (start, mut found) = (Instant::now(), 0);
     for read in 0..READS {
-        let row = store.online(&model, &entities[read % AIRCRAFT], now)?;
+        let row = store.online(&model, &entities[read % AIRCRAFT], now).await?;
         found += usize::from(row.values.first().is_some_and(Option::is_some));
     }
     if found != READS {

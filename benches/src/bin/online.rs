@@ -19,7 +19,7 @@ use tenon_company::Catalog;
 use tenon_core::clock::{ManualClock, SystemClock};
 use tenon_core::spec::{SpecFile, SpecSet};
 use tenon_core::{Clock, Digest, Principal, Span, Timestamp};
-use tenon_features::{FeatureStore, FeatureStoreOptions};
+use tenon_features::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
 use tenon_ledger::{Ledger, LedgerOptions};
 
@@ -255,7 +255,7 @@ async fn in_process(folder: &Path, rows: RecordBatch, now: Timestamp, report: &m
     let source = BatchSource::new("readings", Digest::of("readings"));
     let written = lake.write(&Principal::person("ana"), &"readings".parse()?, &source, vec![rows]).await?;
     let WriteOutcome::Committed { .. } = written else { return Err(fault("the readings were not taken")) };
-    let online = folder.join("online.redb");
+    let online = OnlinePlace::File(folder.join("online.redb"));
     let store = FeatureStore::open(FeatureStoreOptions { online, lake, catalog, clock }).await?;
     let model = "fault".parse()?;
     let entity = |sensor: usize| Map::from_iter([("sensor".to_owned(), json!(format!("s{sensor}")))]);
@@ -263,7 +263,7 @@ async fn in_process(folder: &Path, rows: RecordBatch, now: Timestamp, report: &m
     let mut seconds = Vec::with_capacity(READS);
     for read in 0..READS {
         let start = Instant::now();
-        let row = store.online(&model, &entities[read * 7 % ENTITIES], now)?;
+        let row = store.online(&model, &entities[read * 7 % ENTITIES], now).await?;
         seconds.push(start.elapsed().as_secs_f64());
         if row.values.len() != FEATURES || row.values.iter().any(Option::is_none) {
             return Err(fault(format!("read {read} found {:?}", row.values)));
