@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
+use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use tenon_core::spec::{Aggregate, Gate, SpecFault, SpecSet, closest};
+use tenon_core::spec::{Aggregate, DerivedViewSpec, Gate, Resource, SpecFault, SpecSet, closest};
 use tenon_core::{FeatureViewName, ModelName};
-use tenon_lake::contract_schema;
+use tenon_lake::{arrow_type, contract_schema};
 use tenon_query::point_in_time::{KeyType, Session, schema_of};
 use tenon_query::{QueryError, RowsQuery};
 
 use crate::definition::Definition;
+use crate::derived::DerivedView;
 use crate::training::LABEL;
 use crate::{FeatureError, FeatureStore};
 
@@ -25,6 +27,9 @@ impl FeatureStore {
         for view in specs.feature_views.keys() {
             faults.extend(view_faults(&session, specs, view).await?);
         }
+        for (view, derived) in &specs.derived_views {
+            faults.extend(derived_faults(&session, specs, view, derived));
+        }
         for model in specs.models.keys() {
             faults.extend(model_faults(&session, specs, model).await?);
         }
@@ -37,8 +42,11 @@ impl FeatureStore {
     /// Every fault; a view that is not applied is one.
     pub async fn check_view(&self, view: &FeatureViewName) -> Result<(), Vec<SpecFault>> {
         let specs = self.specs();
-        let faults = view_faults(&self.session(), &specs, view).await;
-        found(specs.feature_views.get(view).map(|view| view.file.as_str()), faults)
+        let faults = match specs.derived_views.get(view) {
+            Some(derived) => Ok(derived_faults(&self.session(), &specs, view, derived)),
+            None => view_faults(&self.session(), &specs, view).await,
+        };
+        found(specs.view(view).map(|view| view.file), faults)
     }
 
     /// What is wrong with an applied model.
@@ -96,6 +104,21 @@ async fn view_faults(
         }
     }
     Ok(faults)
+}
+
+/// What is wrong with the expressions of a derived view.
+fn derived_faults(
+    session: &Session,
+    specs: &SpecSet,
+    view: &FeatureViewName,
+    derived: &Resource<DerivedViewSpec>,
+) -> Vec<SpecFault> {
+    let fault = |(feature, error): (String, QueryError)| {
+        let message = format!("`{feature}` of derived view `{view}` does not work: {error}");
+        SpecFault::at(&derived.file, &["features", &feature, "sql"], message)
+    };
+    let compiled = DerivedView::compile(session, specs, view, &derived.spec);
+    compiled.err().map(fault).into_iter().collect()
 }
 
 async fn model_faults(session: &Session, specs: &SpecSet, model: &ModelName) -> Result<Vec<SpecFault>, FeatureError> {
@@ -157,6 +180,29 @@ async fn model_faults(session: &Session, specs: &SpecSet, model: &ModelName) -> 
         if let Gate::Fairness { group_by, .. } = gate {
             observed(&["gates", &at.to_string(), "group_by"], "a group", group_by, |_| true, "");
         }
+    }
+    for (column, kind) in definition.sent() {
+        let fault = match schema.field_with_name(column) {
+            Err(_) => {
+                let message = format!(
+                    "`{column}` is sent with requests, and the observations of model `{model}` do not return it"
+                );
+                SpecFault::at(file, &["observations"], message).hint(returned(
+                    "the observations return",
+                    &schema,
+                    column,
+                ))
+            }
+            Ok(field) if !can_cast_types(field.data_type(), &arrow_type(*kind)) => {
+                let found = field.data_type();
+                let message = format!(
+                    "`{column}`, which is sent with requests to model `{model}`, is {found} in its observations"
+                );
+                SpecFault::at(file, &["observations"], message).hint(format!("it must be {}", arrow_type(*kind)))
+            }
+            Ok(_) => continue,
+        };
+        faults.push(fault);
     }
     for feature in definition.features() {
         if schema.field_with_name(&feature).is_ok() {
@@ -248,6 +294,9 @@ mod tests {
         let mut faults = Vec::new();
         for view in specs.feature_views.keys() {
             faults.extend(view_faults(&session, specs, view).await.unwrap());
+        }
+        for (view, derived) in &specs.derived_views {
+            faults.extend(derived_faults(&session, specs, view, derived));
         }
         for model in specs.models.keys() {
             faults.extend(model_faults(&session, specs, model).await.unwrap());

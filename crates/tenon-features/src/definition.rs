@@ -1,70 +1,138 @@
 //! A model's features, as its views declare them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
-use tenon_core::spec::{FeatureViewSpec, ModelSpec, Resource, SpecSet};
+use tenon_core::spec::{ColumnType, DerivedViewSpec, FeatureViewSpec, ModelSpec, Resource, SpecSet, ViewRef, ViewSpec};
 use tenon_core::{Digest, FeatureViewName, ModelName};
 
-use crate::FeatureError;
+use crate::{FeatureError, FeatureRef};
 
 /// A model with the views that it reads.
 pub(crate) struct Definition<'a> {
     pub model: &'a Resource<ModelSpec>,
+    /// The model's own views, in order.
+    named: Vec<ViewRef<'a>>,
+    /// The views of rows that the model reads, also through derived ones, each once.
     pub views: Vec<(&'a FeatureViewName, &'a FeatureViewSpec)>,
+    /// The derived views, each once.
+    pub derived: Vec<(&'a FeatureViewName, &'a DerivedViewSpec)>,
 }
 
 impl<'a> Definition<'a> {
     pub(crate) fn of(specs: &'a SpecSet, model: &ModelName) -> Result<Self, FeatureError> {
         let found = specs.models.get_key_value(model);
         let (name, model) = found.ok_or_else(|| FeatureError::NoModel(model.clone()))?;
-        let views = model.spec.features.iter().map(|view| self::view(specs, view)).collect::<Result<Vec<_>, _>>()?;
+        let mut definition = Self { model, named: Vec::new(), views: Vec::new(), derived: Vec::new() };
+        for view in &model.spec.features {
+            let view = self::view(specs, view)?;
+            definition.named.push(view);
+            definition.read(specs, view)?;
+        }
+        definition.names_differ(name)?;
+        Ok(definition)
+    }
+
+    /// Takes in a view and what it reads. Views do not go round in a circle: the specs were checked for it.
+    fn read(&mut self, specs: &'a SpecSet, view: ViewRef<'a>) -> Result<(), FeatureError> {
+        match view.spec {
+            ViewSpec::Rows(spec) if self.views.iter().all(|(known, _)| *known != view.name) => {
+                self.views.push((view.name, spec));
+            }
+            ViewSpec::Derived(spec) if self.derived.iter().all(|(known, _)| *known != view.name) => {
+                self.derived.push((view.name, spec));
+                for used in &spec.views {
+                    self.read(specs, self::view(specs, used)?)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn names_differ(&self, model: &ModelName) -> Result<(), FeatureError> {
         let mut first: HashMap<&str, &FeatureViewName> = HashMap::new();
-        for (view, spec) in &views {
-            for feature in spec.features.keys() {
-                if let Some(before) = first.insert(feature, view) {
+        for view in &self.named {
+            for feature in view.spec.features() {
+                if let Some(before) = first.insert(feature, view.name) {
                     return Err(FeatureError::SharedName {
-                        model: name.clone(),
-                        feature: feature.clone(),
+                        model: model.clone(),
+                        feature: feature.to_owned(),
                         first: before.clone(),
-                        second: (*view).clone(),
+                        second: view.name.clone(),
                     });
                 }
             }
         }
-        Ok(Self { model, views })
+        Ok(())
+    }
+
+    /// The features, in order.
+    pub(crate) fn refs(&self) -> Vec<FeatureRef> {
+        self.named.iter().flat_map(refs).collect()
     }
 
     /// The features' names, in order.
     pub(crate) fn features(&self) -> Vec<String> {
-        self.views.iter().flat_map(|(_, view)| view.features.keys().cloned()).collect()
+        self.named.iter().flat_map(|view| view.spec.features()).map(str::to_owned).collect()
     }
 
     /// The columns that name the entities, each once, in order.
     pub(crate) fn entities(&self) -> Vec<String> {
-        let mut columns: Vec<String> = Vec::new();
-        for column in self.views.iter().flat_map(|(_, view)| &view.entity) {
-            if !columns.contains(column) {
-                columns.push(column.clone());
-            }
-        }
-        columns
+        each_once(self.views.iter().flat_map(|(_, view)| &view.entity))
+    }
+
+    /// Whether the model reads a view, itself or through others.
+    pub(crate) fn reads(&self, view: &FeatureViewName) -> bool {
+        self.views.iter().any(|(name, _)| *name == view) || self.derived.iter().any(|(name, _)| *name == view)
+    }
+
+    /// What callers send besides, each once, in order.
+    pub(crate) fn request(&self) -> Vec<String> {
+        each_once(self.sent().map(|(name, _)| name))
+    }
+
+    /// What callers send besides, with its type.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = (&'a String, &'a ColumnType)> {
+        self.derived.iter().flat_map(|(_, view)| &view.request)
     }
 
     /// The digest of everything that the files say about the model and its views. The features' order, which canonical
     /// JSON leaves out, is part of it.
     pub(crate) fn digest(&self) -> Digest {
-        digest(&(&self.model.spec, &self.views, self.features()))
+        match self.derived.is_empty() {
+            true => digest(&(&self.model.spec, &self.views, self.features())),
+            false => digest(&(&self.model.spec, &self.views, &self.derived, self.features())),
+        }
+    }
+
+    /// What each view means.
+    pub(crate) fn meanings(&self) -> BTreeMap<FeatureViewName, Digest> {
+        let of_rows = self.views.iter().map(|(name, view)| ((*name).clone(), digest(&view.meaning())));
+        let derived = self.derived.iter().map(|(name, view)| ((*name).clone(), digest(&view.meaning())));
+        of_rows.chain(derived).collect()
     }
 }
 
+fn each_once<'a>(columns: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for column in columns {
+        if !once.contains(column) {
+            once.push(column.clone());
+        }
+    }
+    once
+}
+
+/// The features of a view, in order.
+pub(crate) fn refs(view: &ViewRef<'_>) -> Vec<FeatureRef> {
+    let of = |feature: &str| FeatureRef { view: view.name.clone(), feature: feature.to_owned() };
+    view.spec.features().into_iter().map(of).collect()
+}
+
 /// A view by its name.
-pub(crate) fn view<'a>(
-    specs: &'a SpecSet,
-    view: &FeatureViewName,
-) -> Result<(&'a FeatureViewName, &'a FeatureViewSpec), FeatureError> {
-    let found = specs.feature_views.get_key_value(view);
-    found.map(|(name, resource)| (name, &resource.spec)).ok_or_else(|| FeatureError::NoView(view.clone()))
+pub(crate) fn view<'a>(specs: &'a SpecSet, view: &FeatureViewName) -> Result<ViewRef<'a>, FeatureError> {
+    specs.view(view).ok_or_else(|| FeatureError::NoView(view.clone()))
 }
 
 /// The digest of a value as canonical JSON (RFC 8785).

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use tenon_core::{Digest, FeatureViewName, ModelName, Timestamp};
 use tenon_lake::LakeError;
@@ -85,6 +86,31 @@ pub enum FeatureError {
         /// What is needed, in words.
         wanted: &'static str,
     },
+    /// What a caller sends has the wrong type.
+    #[error("`{column}` is declared as {wanted}, and the request has {found}")]
+    RequestType {
+        /// The column.
+        column: String,
+        /// What the request has.
+        found: String,
+        /// What is needed.
+        wanted: DataType,
+    },
+    /// A derived feature cannot be computed from what it reads.
+    #[error(
+        "derived feature `{view}:{feature}` cannot be computed; write what it should give then, such as with NULLIF"
+    )]
+    Derived {
+        /// The view.
+        view: FeatureViewName,
+        /// The feature.
+        feature: String,
+        /// Why.
+        source: QueryError,
+    },
+    /// The moments of a request cannot be read.
+    #[error("the moments cannot be read")]
+    Moments(#[source] PointInTimeError),
     /// The online store no longer holds what a read of the past needs.
     #[error(
         "the online store serves feature view `{view}` from {from} on, and {at} was asked for; \
@@ -118,6 +144,26 @@ pub enum FeatureError {
         path: PathBuf,
         /// Why.
         source: Box<redb::Error>,
+    },
+    /// The address of the online store is none.
+    #[error(
+        "the online store's address `{address}` in company.toml cannot be used: {what}; it is a file, or redis://HOST:PORT/DATABASE"
+    )]
+    Address {
+        /// The address.
+        address: String,
+        /// Why.
+        what: String,
+    },
+    /// The online store does not answer, or is being filled again.
+    #[error("feature view `{view}` cannot be read from the online store {store} now: {reason}; try again in a moment")]
+    Unavailable {
+        /// The view.
+        view: FeatureViewName,
+        /// The store's address.
+        store: String,
+        /// Why.
+        reason: String,
     },
     /// What the lake says.
     #[error(transparent)]

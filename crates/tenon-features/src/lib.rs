@@ -8,8 +8,11 @@
 mod changes;
 mod check;
 mod definition;
+mod derived;
 mod error;
+mod leakage;
 mod online;
+mod plan;
 mod search;
 mod store;
 mod training;
@@ -23,9 +26,9 @@ use tenon_core::fact::TrainingSet;
 use tenon_query::point_in_time::{Evaluated, Missing};
 
 pub use error::FeatureError;
-pub use online::{FeatureRef, OnlineColumn, Selected};
-pub use search::{FoundFeature, OnlineState};
-pub use store::{FeatureStore, FeatureStoreOptions};
+pub use online::{FeatureRef, OnlineColumn, RedisPlace, Selected};
+pub use search::{Distribution, FoundFeature, FromFeatures, FromRows, OnlineState, Origin};
+pub use store::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 
 /// A model's observations joined with its features, in order of decision.
 #[derive(Debug, Clone)]
@@ -70,12 +73,20 @@ pub enum FeatureStatus {
     NotFound,
     /// What was known about the entity lies outside the window.
     OutsideMaxAge,
+    /// The online store does not answer, or has lost what it held and is being filled again.
+    Unavailable,
 }
 
 impl FeatureStatus {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Present, Self::IncompleteWindow, Self::NullValue, Self::NotFound, Self::OutsideMaxAge];
+    pub const ALL: [Self; 6] = [
+        Self::Present,
+        Self::IncompleteWindow,
+        Self::NullValue,
+        Self::NotFound,
+        Self::OutsideMaxAge,
+        Self::Unavailable,
+    ];
 
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
@@ -85,6 +96,7 @@ impl FeatureStatus {
             Self::NullValue => "NULL_VALUE",
             Self::NotFound => "NOT_FOUND",
             Self::OutsideMaxAge => "OUTSIDE_MAX_AGE",
+            Self::Unavailable => "UNAVAILABLE",
         }
     }
 

@@ -2,30 +2,48 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use parking_lot::RwLock;
 use serde_json::{Map, Value};
 use tenon_company::Catalog;
 use tenon_core::fact::{TableVersion, TrainingSet};
-use tenon_core::spec::{FeatureViewSpec, SpecSet};
-use tenon_core::{AsOf, Clock, FeatureViewName, ModelName, Timestamp};
+use tenon_core::spec::{DerivedViewSpec, FeatureViewSpec, Resource, SpecSet};
+use tenon_core::{AsOf, Clock, Digest, FeatureViewName, ModelName, Timestamp};
 use tenon_lake::Lake;
 use tenon_query::RowsQuery;
-use tenon_query::point_in_time::{PointInTimeError, Session, View, moments};
+use tenon_query::point_in_time::{PointInTimeError, Session, SourceRows, View, moments};
 
-use crate::definition::Definition;
-use crate::online::{self, Live, LiveView, NEVER, OnlineFile, Shape, State};
+use crate::definition::{self, Definition};
+use crate::derived::DerivedView;
+use crate::online::{self, InRedis, Live, LiveView, NEVER, OnlineFile, Redis, RedisPlace, Shape, State, Wrote};
+use crate::plan::{DerivedViews, Plan};
 use crate::{FeatureError, FeatureRef, OnlineRow, Selected, TrainingFrame, training};
 
 /// So many committed rows may wait in memory before they are written without being asked.
 const MANY_UNWRITTEN: usize = 1 << 17;
 
+/// How often the keeper of a store in Redis looks whether there is something to do.
+const EVERY: Duration = Duration::from_millis(500);
+/// Where it does not come to an end, it looks less and less often, down to this.
+const SELDOM: Duration = Duration::from_secs(30);
+
+/// Where the online store is. It holds nothing that the lake does not: without it, it is built anew.
+#[derive(Clone)]
+pub enum OnlinePlace {
+    /// In this file, and in memory.
+    File(PathBuf),
+    /// In a Redis or Valkey.
+    Redis(RedisPlace),
+}
+
 /// What a feature store needs from outside.
 pub struct FeatureStoreOptions {
-    /// The file of the embedded online store. It holds nothing that the lake does not: without it, it is built anew.
-    pub online: PathBuf,
+    /// Where the online store is.
+    pub online: OnlinePlace,
     /// Where feature views read.
     pub lake: Lake,
     /// The views and models.
@@ -43,6 +61,9 @@ pub struct FeatureStoreOptions {
 /// its time to live and two days more, counted from its newest event: so late may a row arrive, and so far in the past
 /// may a read ask. A read from before that is refused, not answered wrongly. A view with a feature of a lifetime keeps all of its
 /// rows.
+///
+/// In Redis it is the same: what is committed is written there at once, rows and cursor together. Where Redis does not
+/// answer, nothing but reads notice it: rows land, wait for a while, and are written or read from the lake when it is back.
 #[derive(Clone)]
 pub struct FeatureStore {
     inner: Arc<Inner>,
@@ -52,9 +73,15 @@ struct Inner {
     lake: Lake,
     catalog: Catalog,
     clock: Arc<dyn Clock>,
-    file: Arc<OnlineFile>,
+    place: Place,
     live: RwLock<Arc<Live>>,
     writer: tokio::sync::Mutex<Writer>,
+}
+
+/// Where what is committed is written.
+enum Place {
+    File(Arc<OnlineFile>),
+    Redis(Arc<Redis>),
 }
 
 /// What only one task at a time may do: change what is served.
@@ -68,21 +95,23 @@ impl FeatureStore {
     /// Opens the online store and catches up with the lake.
     ///
     /// # Errors
-    /// [`FeatureError::InUse`] and [`FeatureError::File`]. A view that cannot be served does not keep others from it:
+    /// [`FeatureError::InUse`], [`FeatureError::File`] and [`FeatureError::Address`]. A view that cannot be served does not keep others from it:
     /// reading it says why.
     pub async fn open(options: FeatureStoreOptions) -> Result<Self, FeatureError> {
-        let FeatureStoreOptions { online: path, lake, catalog, clock } = options;
-        let file = tokio::task::spawn_blocking(move || OnlineFile::open(&path)).await??;
-        let inner = Inner {
-            lake,
-            catalog,
-            clock,
-            file: Arc::new(file),
-            live: RwLock::default(),
-            writer: tokio::sync::Mutex::default(),
+        let FeatureStoreOptions { online, lake, catalog, clock } = options;
+        let place = match online {
+            OnlinePlace::File(path) => {
+                Place::File(Arc::new(tokio::task::spawn_blocking(move || OnlineFile::open(&path)).await??))
+            }
+            OnlinePlace::Redis(place) => Place::Redis(Redis::open(&place, Arc::clone(&clock)).await?),
         };
+        let inner =
+            Inner { lake, catalog, clock, place, live: RwLock::default(), writer: tokio::sync::Mutex::default() };
         let store = Self { inner: Arc::new(inner) };
         store.refresh().await?;
+        if let Place::Redis(redis) = &store.inner.place {
+            tokio::spawn(keep(Arc::clone(redis), Arc::downgrade(&store.inner)));
+        }
         Ok(store)
     }
 
@@ -93,7 +122,7 @@ impl FeatureStore {
     pub async fn training_set(&self, model: &ModelName, known_by: Timestamp) -> Result<TrainingFrame, FeatureError> {
         let specs = self.specs();
         let tables = training::pin(&self.inner.lake, &specs, model, known_by).await?;
-        training::frame(&self.inner.lake, &specs, model, known_by, tables).await
+        training::frame(&self.inner.lake, &specs, &self.derived(&specs), model, known_by, tables).await
     }
 
     pub(crate) fn lake(&self) -> &Lake {
@@ -122,7 +151,8 @@ impl FeatureStore {
         model: &ModelName,
         record: &TrainingSet,
     ) -> Result<TrainingFrame, FeatureError> {
-        let frame = training::frame(&self.inner.lake, specs, model, record.known_by, record.tables.clone()).await?;
+        let (lake, derived, tables) = (&self.inner.lake, self.derived(specs), record.tables.clone());
+        let frame = training::frame(lake, specs, &derived, model, record.known_by, tables).await?;
         if frame.record.digest == record.digest {
             return Ok(frame);
         }
@@ -145,7 +175,41 @@ impl FeatureStore {
         decided_at: &str,
         tables: &[TableVersion],
     ) -> Result<RecordBatch, FeatureError> {
-        training::join(&self.inner.lake, &self.specs(), views, observations, decided_at, tables).await
+        let specs = self.specs();
+        let mut features = Vec::new();
+        for view in views {
+            features.extend(definition::refs(&definition::view(&specs, view)?));
+        }
+        self.point_in_time_under(&specs, &features, observations, decided_at, tables).await
+    }
+
+    /// The same for chosen features, under other specs than those applied now, such as those of the day.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::point_in_time`].
+    pub async fn point_in_time_under(
+        &self,
+        specs: &SpecSet,
+        features: &[FeatureRef],
+        observations: &RecordBatch,
+        decided_at: &str,
+        tables: &[TableVersion],
+    ) -> Result<RecordBatch, FeatureError> {
+        let derived = self.derived(specs);
+        training::join(&self.inner.lake, specs, &derived, features, observations, decided_at, tables).await
+    }
+
+    /// The tables that features are computed from, in their versions as of a moment; none where one of them holds nothing.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::point_in_time`].
+    pub async fn tables_of(
+        &self,
+        specs: &SpecSet,
+        features: &[FeatureRef],
+        as_of: AsOf,
+    ) -> Result<Option<Vec<TableVersion>>, FeatureError> {
+        training::tables_of(&self.inner.lake, &Plan::of(specs, &self.derived(specs), features)?, specs, as_of).await
     }
 
     /// The features of a model, in order.
@@ -162,6 +226,83 @@ impl FeatureStore {
     /// As [`FeatureStore::feature_names`].
     pub fn entity_columns(&self, model: &ModelName) -> Result<Vec<String>, FeatureError> {
         Ok(Definition::of(&self.specs(), model)?.entities())
+    }
+
+    /// What callers of a model send besides the entities' keys, each once: what its derived features read.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::feature_names`].
+    pub fn request_columns(&self, model: &ModelName) -> Result<Vec<String>, FeatureError> {
+        Ok(Definition::of(&self.specs(), model)?.request())
+    }
+
+    /// What each view means that a model reads, itself or through others, as `specs` declare them: the same digest is the same
+    /// meaning. Two models' features are the same where their views are.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::feature_names`].
+    pub fn meanings(
+        &self,
+        specs: &SpecSet,
+        model: &ModelName,
+    ) -> Result<BTreeMap<FeatureViewName, Digest>, FeatureError> {
+        Ok(Definition::of(specs, model)?.meanings())
+    }
+
+    /// The features of a model exactly as `specs` declare them, those applied now or those of the day on which a version
+    /// learnt. Views whose meaning has changed since are kept up beside today's, for as long as what is returned is held.
+    ///
+    /// # Errors
+    /// [`FeatureError::NoModel`], [`FeatureError::NotServed`], and what the lake says where such a view must be read.
+    pub async fn service(&self, specs: &Arc<SpecSet>, model: &ModelName) -> Result<Arc<Selected>, FeatureError> {
+        let live = self.live();
+        match live.serves(specs) {
+            true => live.model(model),
+            false => self.select_under(specs, &self.features_under(specs, model)?).await.map(Arc::new),
+        }
+    }
+
+    /// Features to be read together as `specs` declare them.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::service`] and [`FeatureStore::select`].
+    pub async fn select_under(&self, specs: &Arc<SpecSet>, features: &[FeatureRef]) -> Result<Selected, FeatureError> {
+        if self.live().serves(specs) {
+            return self.select(features);
+        }
+        let mut writer = self.inner.writer.lock().await;
+        self.follow_specs(&mut writer).await?;
+        let live = self.live();
+        if live.serves(specs) {
+            return live.select(features);
+        }
+        let plan = Plan::of(specs, &self.derived(specs), features)?;
+        let kept = live.kept();
+        let mut views = HashMap::new();
+        for (name, _) in &plan.rows {
+            if let Some(declared) = specs.feature_views.get(name) {
+                views.insert(name.clone(), self.load(name, &declared.spec, &kept, &writer).await?);
+            }
+        }
+        let new = views.values().filter(|view| kept.iter().all(|known| !Arc::ptr_eq(known, view)));
+        let pinned = live.pinned.iter().cloned().chain(new.map(Arc::downgrade)).collect();
+        let view = |name: &FeatureViewName| views.get(name).cloned().ok_or_else(|| FeatureError::NoView(name.clone()));
+        let selected = Selected::of(plan, view)?;
+        *self.inner.live.write() = Arc::new(live.with_pinned(pinned));
+        Ok(selected)
+    }
+
+    /// The derived views of some specs, compiled.
+    fn derived(&self, specs: &SpecSet) -> DerivedViews {
+        let session = self.session();
+        let compile = |(name, view): (&FeatureViewName, &Resource<DerivedViewSpec>)| {
+            let compiled = DerivedView::compile(&session, specs, name, &view.spec).map(Arc::new);
+            (
+                name.clone(),
+                compiled.map_err(|(feature, error)| format!("its feature `{feature}` does not work: {error}")),
+            )
+        };
+        specs.derived_views.iter().map(compile).collect()
     }
 
     /// Takes in rows that have just been accepted into a dataset at a table version: every view over it is updated at
@@ -265,40 +406,41 @@ impl FeatureStore {
         self.serve_specs(&mut writer).await
     }
 
-    /// Writes what is committed to the file, in one transaction.
+    /// Writes what is committed to the file, in one transaction, or to Redis. A Redis that does not answer is no error.
     ///
     /// # Errors
     /// [`FeatureError::File`]; what could not be written is kept for the next time.
     pub async fn flush(&self) -> Result<(), FeatureError> {
         let _writer = self.inner.writer.lock().await;
-        self.write_out().await
+        self.write_out(true).await
     }
 
     /// A model's features for one set of entity keys as of `at`. Where a part of an entity's key is missing or null, so
-    /// are its features; of an entity without rows, counts and sums are 0 and other features are null, as in training.
+    /// are its features; of an entity without rows, counts and sums are 0 and other features are null, as in training. Where
+    /// the store of a view does not answer, its features are [`FeatureStatus::Unavailable`](crate::FeatureStatus::Unavailable).
     ///
     /// # Errors
     /// [`FeatureError::NoModel`], [`FeatureError::NotServed`], [`FeatureError::EntityType`], [`FeatureError::TooFarBack`].
-    pub fn online(
+    pub async fn online(
         &self,
         model: &ModelName,
         entities: &Map<String, Value>,
         at: Timestamp,
     ) -> Result<OnlineRow, FeatureError> {
-        online::one(self.live().model(model)?, entities, at)
+        self.live().model(model)?.row(entities, at).await
     }
 
     /// A model's features for many rows of entity columns, each as of its own moment in the column `at`.
     ///
     /// # Errors
     /// As [`FeatureStore::online`], and when a column is missing.
-    pub fn online_many(
+    pub async fn online_many(
         &self,
         model: &ModelName,
         entities: &RecordBatch,
         at: &str,
     ) -> Result<Vec<OnlineRow>, FeatureError> {
-        online::many(self.live().model(model)?, entities, at)
+        self.live().model(model)?.rows(entities, at).await
     }
 
     /// Features to be read together, of one or several views.
@@ -306,7 +448,7 @@ impl FeatureStore {
     /// # Errors
     /// [`FeatureError::NoView`], [`FeatureError::NotServed`], [`FeatureError::NoFeature`], [`FeatureError::EntityTypes`].
     pub fn select(&self, features: &[FeatureRef]) -> Result<Selected, FeatureError> {
-        Selected::of(&self.live(), features)
+        self.live().select(features)
     }
 
     /// The features of a model with the views that they are of, in order.
@@ -314,19 +456,19 @@ impl FeatureStore {
     /// # Errors
     /// As [`FeatureStore::feature_names`].
     pub fn features_of(&self, model: &ModelName) -> Result<Vec<FeatureRef>, FeatureError> {
-        let specs = self.specs();
-        let definition = Definition::of(&specs, model)?;
-        let of = |(view, spec): &(&FeatureViewName, &FeatureViewSpec)| {
-            let view = (*view).clone();
-            let refs =
-                spec.features.keys().map(move |feature| FeatureRef { view: view.clone(), feature: feature.clone() });
-            refs.collect::<Vec<_>>()
-        };
-        Ok(definition.views.iter().flat_map(of).collect())
+        self.features_under(&self.specs(), model)
+    }
+
+    /// The same as `specs` declare them.
+    ///
+    /// # Errors
+    /// As [`FeatureStore::feature_names`].
+    pub fn features_under(&self, specs: &SpecSet, model: &ModelName) -> Result<Vec<FeatureRef>, FeatureError> {
+        Ok(Definition::of(specs, model)?.refs())
     }
 
     /// Of rows that have landed in a dataset and were fed: how many are older than the newest that is served of their
-    /// entity, by view. They count in windows, and no last value goes back to them.
+    /// entity, by view. They count in windows, and no last value goes back to them. Views that cannot be read now are not in it.
     ///
     /// # Errors
     /// When a view's source fails on the rows.
@@ -338,7 +480,9 @@ impl FeatureStore {
         let mut overtaken = BTreeMap::new();
         for view in self.live().over(dataset) {
             let taken = view.take(rows).await?;
-            overtaken.insert(view.shape.name.clone(), view.overtaken(&taken));
+            if let Some(older) = view.overtaken(&taken).await {
+                overtaken.insert(view.shape.name.clone(), older);
+            }
         }
         Ok(overtaken)
     }
@@ -362,6 +506,14 @@ impl FeatureStore {
         served.unwrap_or_else(|| Err("it was applied a moment ago, and is not read yet".to_owned()))
     }
 
+    /// Why a derived view cannot be computed; none: it can.
+    pub(crate) fn not_compiled(&self, view: &FeatureViewName) -> Option<String> {
+        match self.live().derived.get(view) {
+            Some(compiled) => compiled.as_ref().err().cloned(),
+            None => Some("it was applied a moment ago, and is not read yet".to_owned()),
+        }
+    }
+
     fn live(&self) -> Arc<Live> {
         Arc::clone(&self.inner.live.read())
     }
@@ -374,7 +526,7 @@ impl FeatureStore {
         let applied = view.log().applied;
         match applied {
             Some(applied) if version <= applied => Ok(()),
-            _ if misses(applied, version) => self.read_again(view).await,
+            _ if view.is_lost() || misses(applied, version) => self.read_again(view).await,
             _ => {
                 let taken = view.take(rows).await?;
                 let mut log = view.log();
@@ -386,7 +538,7 @@ impl FeatureStore {
     }
 
     async fn follow_specs(&self, writer: &mut Writer) -> Result<(), FeatureError> {
-        match self.live().specs.as_ref().is_some_and(|specs| Arc::ptr_eq(specs, &self.specs())) {
+        match self.live().serves(&self.specs()) {
             true => Ok(()),
             false => self.serve_specs(writer).await,
         }
@@ -394,26 +546,31 @@ impl FeatureStore {
 
     async fn serve_specs(&self, writer: &mut Writer) -> Result<(), FeatureError> {
         let (specs, live) = (self.specs(), self.live());
+        let kept = live.kept();
         let mut views = BTreeMap::new();
         for (name, resource) in &specs.feature_views {
-            let known = live.views.get(name).and_then(|known| known.as_ref().ok());
-            let view = self.load(name, &resource.spec, known, writer).await;
+            let view = self.load(name, &resource.spec, &kept, writer).await;
             let why = |error| match error {
                 FeatureError::NotServed { reason, .. } => reason,
                 other => tenon_core::words::chain(&other),
             };
             views.insert(name.clone(), view.map_err(why));
         }
-        *self.inner.live.write() = Arc::new(Live::new(specs, views));
-        self.write_out().await
+        let derived = self.derived(&specs);
+        *self.inner.live.write() = Arc::new(Live::new(specs, views, derived, &kept));
+        if let Place::Redis(redis) = &self.inner.place {
+            redis.sweep_due.store(true, Ordering::SeqCst);
+        }
+        // Where nothing was served before, those who need earlier definitions have not asked for them yet.
+        self.write_out(live.specs.is_some()).await
     }
 
-    /// A view as it is served already, as the file has it, or as the lake has it.
+    /// A view as it is served already, as the file or Redis has it, or as the lake has it.
     async fn load(
         &self,
         name: &FeatureViewName,
         spec: &FeatureViewSpec,
-        known: Option<&Arc<LiveView>>,
+        kept: &[Arc<LiveView>],
         writer: &Writer,
     ) -> Result<Arc<LiveView>, FeatureError> {
         let failed = |source| FeatureError::View { view: name.clone(), source };
@@ -426,18 +583,17 @@ impl FeatureStore {
             return Err(FeatureError::NotServed { view: name.clone(), reason });
         }
         let shape = Shape::new(name, spec, &schema, query.schema()).map_err(failed)?;
-        if let Some(known) = known.filter(|known| known.shape.definition == shape.definition) {
+        let is_it = |known: &&Arc<LiveView>| known.shape.name == *name && known.shape.definition == shape.definition;
+        if let Some(known) = kept.iter().find(is_it) {
             return Ok(Arc::clone(known));
         }
-        let view = Arc::new(LiveView::new(shape, &spec.source, query));
-        let newest = self.inner.lake.version(dataset, AsOf::Latest).await?;
-        let file = Arc::clone(&self.inner.file);
-        let stored = name.as_str().to_owned();
-        match tokio::task::spawn_blocking(move || file.load(&stored)).await?? {
-            Some((record, chunks)) if record.definition == view.shape.definition && record.applied == newest => {
-                view.restore(&record, &chunks, self.now());
-            }
-            _ => self.read_again(&view).await?,
+        let redis = match &self.inner.place {
+            Place::File(_) => None,
+            Place::Redis(redis) => Some(InRedis::new(redis)),
+        };
+        let view = Arc::new(LiveView::new(shape, &spec.source, query, redis));
+        if !self.take_up(&view).await? {
+            self.read_again(&view).await?;
         }
         if let Some(rows) = writer.ahead.get(dataset) {
             let taken = view.take(rows).await?;
@@ -449,14 +605,50 @@ impl FeatureStore {
         Ok(view)
     }
 
-    /// Reads a view's recent rows from the newest version of its dataset's table, in place of those that it has.
+    /// Goes on from what the file or Redis holds of a view. False where that is not all that the lake has.
+    async fn take_up(&self, view: &LiveView) -> Result<bool, FeatureError> {
+        let newest = self.inner.lake.version(&view.shape.dataset, AsOf::Latest).await?;
+        let file = match (&self.inner.place, &view.redis) {
+            (Place::File(file), _) => Arc::clone(file),
+            (Place::Redis(_), at) => {
+                return Ok(match at {
+                    Some(at) => view.resume_in_redis(at, newest).await,
+                    None => false,
+                });
+            }
+        };
+        let stored = view.stored_as();
+        match tokio::task::spawn_blocking(move || file.load(&stored)).await?? {
+            Some((record, chunks)) if record.applied == newest => {
+                view.restore(&record, &chunks, self.now());
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Reads a view's recent rows from the newest version of its dataset's table, in place of those that it has. Where they
+    /// belong into a Redis that does not answer, the keeper does it when it is back.
     async fn read_again(&self, view: &LiveView) -> Result<(), FeatureError> {
+        if let Some(at) = view.redis.as_ref().filter(|at| !at.redis.link.is_up()) {
+            view.lose(at);
+            return Ok(());
+        }
+        let (rows, state) = self.recent(view).await?;
+        match &view.redis {
+            Some(at) => view.replace_in_redis(at, rows, state).await,
+            None => view.reset(&mut view.log(), rows, state),
+        }
+        Ok(())
+    }
+
+    /// The rows of a view from its horizon on, of the newest version of its dataset's table.
+    async fn recent(&self, view: &LiveView) -> Result<(SourceRows, State), FeatureError> {
         let failed = |source| FeatureError::View { view: view.shape.name.clone(), source };
         let dataset = view.shape.dataset.as_str();
         let Some(version) = self.inner.lake.version(dataset, AsOf::Latest).await? else {
             let nothing = State { applied: None, newest: i64::MIN, began: NEVER, horizon: i64::MIN };
-            view.reset(&mut view.log(), Default::default(), nothing);
-            return Ok(());
+            return Ok((SourceRows::default(), nothing));
         };
         let pins = [(dataset.to_owned(), version)];
         let source = view.source.trim().trim_end_matches(';');
@@ -471,8 +663,7 @@ impl FeatureStore {
             false => source.to_owned(),
         };
         let rows = view.rows(&self.inner.lake.query_at(&recent, &pins).await?).map_err(failed)?;
-        view.reset(&mut view.log(), rows, State { applied: Some(version), newest, began, horizon });
-        Ok(())
+        Ok((rows, State { applied: Some(version), newest, began, horizon }))
     }
 
     /// The one moment that a query returns in its column `moment`, in microseconds; none where that is null.
@@ -486,28 +677,99 @@ impl FeatureStore {
         Ok(told.map(|told| told.iter().flatten().flatten().next()))
     }
 
+    /// Other readers of a Redis expect there what is committed; the file can wait.
     async fn flush_if_many(&self) -> Result<(), FeatureError> {
-        let live = self.live();
-        let views = live.views.values().flatten();
-        let waiting: usize = views.map(|view| view.log().unwritten.iter().map(|rows| rows.len()).sum::<usize>()).sum();
-        if waiting > MANY_UNWRITTEN { self.write_out().await } else { Ok(()) }
+        if let Place::Redis(_) = self.inner.place {
+            return self.write_out(true).await;
+        }
+        let kept = self.live().kept();
+        let waiting: usize =
+            kept.iter().map(|view| view.log().unwritten.iter().map(|(_, rows)| rows.len()).sum::<usize>()).sum();
+        if waiting > MANY_UNWRITTEN { self.write_out(true).await } else { Ok(()) }
     }
 
-    async fn write_out(&self) -> Result<(), FeatureError> {
-        let live = self.live();
-        let views: Vec<Arc<LiveView>> = live.views.values().flatten().cloned().collect();
-        let known: Vec<String> = live.views.keys().map(|name| name.as_str().to_owned()).collect();
+    /// Writes what is committed; with `forget`, what is stored of views that nobody reads any more goes.
+    async fn write_out(&self, forget: bool) -> Result<(), FeatureError> {
+        let views = self.live().kept();
+        let file = match &self.inner.place {
+            Place::File(file) => Arc::clone(file),
+            Place::Redis(_) => return self.write_to_redis(&views).await,
+        };
+        let known = forget.then(|| views.iter().map(|view| view.stored_as()).collect::<Vec<_>>());
         let writes = online::take_unwritten(&views);
         if writes.is_empty() {
             return Ok(());
         }
-        let file = Arc::clone(&self.inner.file);
         let (writes, outcome) = tokio::task::spawn_blocking(move || {
-            let outcome = file.write(&writes, &known);
+            let outcome = file.write(&writes, known.as_deref());
             (writes, outcome)
         })
         .await?;
         outcome.inspect_err(|_| online::put_back(&views, writes))
+    }
+
+    /// Writes what views have to write. Those that Redis holds nothing of are left to the keeper.
+    async fn write_to_redis(&self, views: &[Arc<LiveView>]) -> Result<(), FeatureError> {
+        let mut outcome = Ok(());
+        for view in views.iter().filter(|view| view.log().stale && !view.is_lost()) {
+            let Some(at) = &view.redis else { continue };
+            if view.write_to_redis(at).await == Wrote::ReadAgain {
+                outcome = outcome.and(self.read_again(view).await);
+            }
+        }
+        outcome
+    }
+
+    /// Brings every view's rows to where they belong. False where that is not done yet.
+    async fn catch_up(&self, redis: &Redis) -> bool {
+        if !redis.link.is_up() && redis.link.connect().await.is_err() {
+            return false;
+        }
+        let _writer = self.inner.writer.lock().await;
+        let mut done = true;
+        for view in &self.live().kept() {
+            let Some(at) = &view.redis else { continue };
+            if !at.is_suspect() && !view.log().stale {
+                continue;
+            }
+            if (view.is_lost() || view.write_to_redis(at).await == Wrote::ReadAgain)
+                && let Err(error) = self.read_again(view).await
+            {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(view = %view.shape.name, error, "a feature view could not be read again from the lake");
+            }
+            done &= !view.is_lost() && !view.log().stale;
+        }
+        done
+    }
+
+    /// Takes away the keys of Redis that nobody reads any more.
+    async fn sweep(&self, redis: &Redis) {
+        let kept = {
+            let _writer = self.inner.writer.lock().await;
+            redis.kept(&self.live())
+        };
+        redis.sweep_due.store(redis.sweep(&kept).await.is_err(), Ordering::SeqCst);
+    }
+}
+
+/// Keeps a store in Redis: connects again, and writes or reads again what could not be written, until the store is gone.
+async fn keep(redis: Arc<Redis>, inner: Weak<Inner>) {
+    let mut wait = EVERY;
+    loop {
+        // A wake-up while nothing works would be one more try for nothing.
+        match wait == EVERY {
+            true => _ = tokio::time::timeout(wait, redis.link.wake.notified()).await,
+            false => tokio::time::sleep(wait).await,
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        let store = FeatureStore { inner };
+        let done = store.catch_up(&redis).await;
+        if done && redis.sweep_due.load(Ordering::SeqCst) {
+            store.sweep(&redis).await;
+        }
+        // Connecting is cheap, and somebody waits for it; reading views again and again is not.
+        wait = if done || !redis.link.is_up() { EVERY } else { (wait * 2).min(SELDOM) };
     }
 }
 
@@ -546,6 +808,11 @@ fn misses(applied: Option<u64>, version: u64) -> bool {
 fn take_ahead_as(view: &LiveView, version: u64) -> bool {
     let mut log = view.log();
     let ahead = std::mem::take(&mut log.ahead);
+    if view.is_lost() {
+        drop(log);
+        ahead.iter().for_each(|rows| view.remove(rows));
+        return false;
+    }
     match log.applied {
         Some(applied) if version <= applied => {
             // The view has been read from the lake since, with these rows.

@@ -3,21 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, TimestampMicrosecondArray};
-use arrow::compute::{SortColumn, cast, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, TimestampMicrosecondArray, new_null_array};
+use arrow::compute::{
+    SortColumn, cast, concat_batches, filter_record_batch, is_null, lexsort_to_indices, nullif, take_record_batch,
+};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::array_value_to_string;
 use rayon::prelude::*;
 use tenon_core::fact::{TableVersion, TrainingSet};
-use tenon_core::spec::{FeatureViewSpec, SpecSet, closest};
+use tenon_core::spec::{FeatureViewSpec, SpecSet, ViewSpec, closest};
 use tenon_core::{AsOf, DatasetName, FeatureViewName, ModelName, Timestamp};
 use tenon_lake::{Lake, rows_digest};
 use tenon_query::point_in_time::{History, Joined, KeyType, PointInTimeError, View, moments};
 
 use crate::definition::{self, Definition};
-use crate::{FeatureError, TrainingFrame};
+use crate::derived::{Input, moment_type};
+use crate::online::from_batch;
+use crate::plan::{Asked, DerivedViews, Plan};
+use crate::{FeatureError, FeatureRef, TrainingFrame, leakage};
 
 /// The column of the observations with what is to be learnt.
 pub(crate) const LABEL: &str = "label";
@@ -45,10 +50,30 @@ pub(crate) async fn pin(
     Ok(tables.into_iter().collect())
 }
 
+/// The versions, as of a moment, of every table that a plan's views read; none where one of them holds nothing.
+pub(crate) async fn tables_of(
+    lake: &Lake,
+    plan: &Plan,
+    specs: &SpecSet,
+    as_of: AsOf,
+) -> Result<Option<Vec<TableVersion>>, FeatureError> {
+    let mut tables = BTreeSet::new();
+    for (name, _) in &plan.rows {
+        let Some(view) = specs.feature_views.get(name) else { return Err(FeatureError::NoView(name.clone())) };
+        for table in lake.tables_of(&view.spec.source).await? {
+            let version = lake.version(&table, as_of.clone()).await?;
+            let (Some(version), Ok(dataset)) = (version, DatasetName::new(table)) else { return Ok(None) };
+            tables.insert(TableVersion { dataset, version });
+        }
+    }
+    Ok(Some(tables.into_iter().collect()))
+}
+
 /// The training set of a model from exactly these tables.
 pub(crate) async fn frame(
     lake: &Lake,
     specs: &SpecSet,
+    derived: &DerivedViews,
     model: &ModelName,
     known_by: Timestamp,
     tables: Vec<TableVersion>,
@@ -56,10 +81,7 @@ pub(crate) async fn frame(
     let definition = Definition::of(specs, model)?;
     let pins = pins(&tables);
     let observations = lake.query_at(&definition.model.spec.observations, &pins).await?;
-    let mut views = Vec::with_capacity(definition.views.len());
-    for (name, view) in &definition.views {
-        views.push(Sourced::read(lake, name, view, &pins).await?);
-    }
+    let features = Features::read(lake, specs, derived, &definition.refs(), &pins).await?;
     let set = Observations {
         model: model.clone(),
         file: definition.model.file.clone(),
@@ -69,8 +91,10 @@ pub(crate) async fn frame(
         test: definition.model.spec.split.test.fraction(),
         known_by,
     };
-    let digest = definition.digest();
-    tokio::task::spawn_blocking(move || set.frame(&observations, &views, tables, digest)).await?
+    let (digest, meanings) = (definition.digest(), definition.meanings());
+    let mut frame = tokio::task::spawn_blocking(move || set.frame(&observations, &features, tables, digest)).await??;
+    frame.record.views = meanings;
+    Ok(frame)
 }
 
 /// The join of views to any observations that hold their entities' columns and a moment: the observations, then one
@@ -78,19 +102,15 @@ pub(crate) async fn frame(
 pub(crate) async fn join(
     lake: &Lake,
     specs: &SpecSet,
-    views: &[FeatureViewName],
+    derived: &DerivedViews,
+    features: &[FeatureRef],
     observations: &RecordBatch,
     decided_at: &str,
     tables: &[TableVersion],
 ) -> Result<RecordBatch, FeatureError> {
-    let pins = pins(tables);
-    let mut sourced = Vec::with_capacity(views.len());
-    for view in views {
-        let (name, view) = definition::view(specs, view)?;
-        sourced.push(Sourced::read(lake, name, view, &pins).await?);
-    }
+    let features = Features::read(lake, specs, derived, features, &pins(tables)).await?;
     let (observations, decided_at) = (observations.clone(), decided_at.to_owned());
-    tokio::task::spawn_blocking(move || Ok(with_features(&observations, &decided_at, &sourced)?.0)).await?
+    tokio::task::spawn_blocking(move || Ok(features.joined(&observations, &decided_at)?.0)).await?
 }
 
 fn pins(tables: &[TableVersion]) -> Vec<(String, u64)> {
@@ -99,9 +119,9 @@ fn pins(tables: &[TableVersion]) -> Vec<(String, u64)> {
 
 /// A view with what its source returned.
 pub(crate) struct Sourced {
-    name: FeatureViewName,
-    view: View,
-    rows: Vec<RecordBatch>,
+    pub name: FeatureViewName,
+    pub view: View,
+    pub rows: Vec<RecordBatch>,
 }
 
 impl Sourced {
@@ -114,15 +134,6 @@ impl Sourced {
         Ok(Self { name: name.clone(), view: View::new(spec).map_err(failed)?, rows })
     }
 
-    async fn read(
-        lake: &Lake,
-        name: &FeatureViewName,
-        spec: &FeatureViewSpec,
-        pins: &[(String, u64)],
-    ) -> Result<Self, FeatureError> {
-        Self::new(name, spec, lake.query_at(&spec.source, pins).await?)
-    }
-
     fn join(&self, observations: &RecordBatch, decided_at: &str) -> Result<Joined, PointInTimeError> {
         // Without any rows the observations say what a key is.
         let schema = self.rows.first().map_or_else(|| observations.schema(), RecordBatch::schema);
@@ -131,25 +142,83 @@ impl Sourced {
     }
 }
 
-/// The observations with their features, and of features with an incomplete window in how many rows it is so.
-fn with_features(
-    observations: &RecordBatch,
-    decided_at: &str,
-    views: &[Sourced],
-) -> Result<(RecordBatch, BTreeMap<String, u64>), FeatureError> {
-    let joined = views.par_iter().map(|view| {
-        let failed = |source| FeatureError::View { view: view.name.clone(), source };
-        view.join(observations, decided_at).map_err(failed)
-    });
-    let joined = joined.collect::<Result<Vec<_>, _>>()?;
-    let mut fields: Vec<_> = observations.schema_ref().fields().iter().cloned().collect();
-    let names = || views.iter().flat_map(|view| view.view.features.iter().map(|feature| &feature.name));
-    fields.extend(names().map(|name| Arc::new(Field::new(name, DataType::Float32, true))));
-    let incomplete = names().zip(joined.iter().flat_map(|joined| &joined.incomplete));
-    let incomplete = incomplete.filter(|(_, rows)| **rows > 0).map(|(name, rows)| (name.clone(), *rows)).collect();
-    let columns = joined.into_iter().flat_map(|joined| joined.columns);
-    let columns = observations.columns().iter().cloned().chain(columns).collect();
-    Ok((RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?, incomplete))
+/// The features of a training set: what they are computed from, and how.
+pub(crate) struct Features {
+    plan: Plan,
+    /// What the views' sources returned, in the order of the plan.
+    views: Vec<Sourced>,
+}
+
+impl Features {
+    async fn read(
+        lake: &Lake,
+        specs: &SpecSet,
+        derived: &DerivedViews,
+        features: &[FeatureRef],
+        pins: &[(String, u64)],
+    ) -> Result<Self, FeatureError> {
+        let plan = Plan::of(specs, derived, features)?;
+        let mut views = Vec::with_capacity(plan.rows.len());
+        for (name, _) in &plan.rows {
+            if let ViewSpec::Rows(view) = definition::view(specs, name)?.spec {
+                views.push(Sourced::new(name, view, lake.query_at(&view.source, pins).await?)?);
+            }
+        }
+        Ok(Self { plan, views })
+    }
+
+    /// Their names, in order.
+    fn names(&self) -> Vec<String> {
+        self.plan.answers.iter().map(|answer| answer.feature.clone()).collect()
+    }
+
+    /// The observations with their features, and of features with an incomplete window in how many rows it is so: a derived
+    /// feature is as incomplete as what it reads.
+    fn joined(
+        &self,
+        observations: &RecordBatch,
+        decided_at: &str,
+    ) -> Result<(RecordBatch, BTreeMap<String, u64>), FeatureError> {
+        let joined = self.views.par_iter().map(|view| {
+            let failed = |source| FeatureError::View { view: view.name.clone(), source };
+            view.join(observations, decided_at).map_err(failed)
+        });
+        let joined = joined.collect::<Result<Vec<_>, _>>()?;
+        let rows = observations.num_rows();
+        let mut values: Vec<ArrayRef> = vec![new_null_array(&DataType::Float32, 0); self.plan.places];
+        let mut incomplete = vec![0; self.plan.places];
+        for ((_, asked), joined) in self.plan.rows.iter().zip(joined) {
+            for Asked { feature, place } in asked {
+                values[*place] = Arc::clone(&joined.columns[*feature]);
+                incomplete[*place] = joined.incomplete[*feature];
+            }
+        }
+        for step in &self.plan.computed {
+            let feature = &step.view.features[step.feature];
+            let mut reads = step.reads.iter();
+            let column = |input: &Input| match input {
+                Input::Feature(_) => Ok(Arc::clone(&values[reads.next().copied().unwrap_or_default()])),
+                Input::Request(name, kind) => from_batch(name, kind, observations),
+                Input::Moment => from_batch(decided_at, &moment_type(), observations),
+            };
+            let columns = feature.inputs.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+            let computed: ArrayRef = Arc::new(feature.evaluate(&step.view, rows, columns)?);
+            values[step.place] =
+                match observations.column_by_name(decided_at).filter(|moments| moments.null_count() > 0) {
+                    Some(moments) => nullif(&computed, &is_null(moments)?)?,
+                    None => computed,
+                };
+            incomplete[step.place] = step.reads.iter().map(|place| incomplete[*place]).max().unwrap_or_default();
+        }
+        values.truncate(self.plan.answers.len());
+        let mut fields: Vec<_> = observations.schema_ref().fields().iter().cloned().collect();
+        let names = self.names();
+        fields.extend(names.iter().map(|name| Arc::new(Field::new(name, DataType::Float32, true))));
+        let incomplete = names.iter().zip(incomplete).filter(|(_, rows)| *rows > 0);
+        let incomplete = incomplete.map(|(name, rows)| (name.clone(), rows)).collect();
+        let columns = observations.columns().iter().cloned().chain(values).collect();
+        Ok((RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?, incomplete))
+    }
 }
 
 /// What a model says about its observations.
@@ -169,20 +238,19 @@ impl Observations {
     pub(crate) fn frame(
         &self,
         observations: &[RecordBatch],
-        views: &[Sourced],
+        features: &Features,
         tables: Vec<TableVersion>,
         definition: tenon_core::Digest,
     ) -> Result<TrainingFrame, FeatureError> {
         let (rows, unlabelled) = self.labelled(observations)?;
         let rows = self.ordered(&rows)?;
-        let features: Vec<String> =
-            views.iter().flat_map(|view| view.view.features.iter().map(|feature| feature.name.clone())).collect();
-        if let Some(taken) = features.iter().find(|name| rows.schema_ref().field_with_name(name).is_ok()) {
+        let names = features.names();
+        if let Some(taken) = names.iter().find(|name| rows.schema_ref().field_with_name(name).is_ok()) {
             return Err(
                 self.fault(format!("have a column `{taken}`, which is also a feature's name: rename one of them"))
             );
         }
-        let (rows, incomplete) = with_features(&rows, &self.decided_at, views)?;
+        let (rows, incomplete) = features.joined(&rows, &self.decided_at)?;
         let decided = moments(&rows, &self.decided_at).map_err(|error| self.fault(error.to_string()))?;
         let train_rows = self.split(decided.values())?;
         let moment = |row: usize| Timestamp::from_micros(decided.value(row));
@@ -197,9 +265,9 @@ impl Observations {
             known_by: self.known_by,
             incomplete,
             views: BTreeMap::new(),
-            leakage: None,
+            leakage: Some(leakage::signs(&rows, &names, train_rows, &features.views)?),
         };
-        Ok(TrainingFrame { rows, features, train_rows, record })
+        Ok(TrainingFrame { rows, features: names, train_rows, record })
     }
 
     fn fault(&self, what: String) -> FeatureError {

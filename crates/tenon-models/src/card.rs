@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tenon_core::ModelVersionRef;
-use tenon_core::fact::{RunFinished, RunStarted, Verdict};
+use tenon_core::fact::{Leakage, RunFinished, RunStarted, TellingFeature, Verdict};
 use tenon_core::spec::{ModelSpec, SpecSet};
 
 use crate::ModelError;
@@ -114,11 +114,37 @@ fn data(run: &RunStarted) -> String {
         false => format!(" Windows that begin before the data does, in so many decisions: {}.", list(&incomplete)),
     };
     format!(
-        "It learnt from {} decisions from {first} on and was judged by {} from {held_out} to {last}, made from {}.{incomplete}{drill}",
+        "It learnt from {} decisions from {first} on and was judged by {} from {held_out} to {last}, made from {}.{incomplete}{}{drill}",
         count(set.train_rows),
         count(set.test_rows),
         list(&tables),
+        set.leakage.as_ref().map(leakage).unwrap_or_default(),
     )
+}
+
+/// Whether the training set knows what a decision could not have known.
+fn leakage(signs: &Leakage) -> String {
+    let telling = |one: &TellingFeature| format!("{} (in {} of pairs)", one.feature, percent(one.roc_auc));
+    let telling: Vec<String> = signs.telling.iter().map(telling).collect();
+    let mut told = match telling.is_empty() {
+        true => " No feature tells the answer by itself.".to_owned(),
+        false => format!(" Look whether these know the answer beforehand: {} tell it almost alone.", list(&telling)),
+    };
+    for view in &signs.trailing {
+        let (trailing, rows) = (count(view.trailing), count(view.rows));
+        told.push_str(&format!(
+            " Of {rows} rows of {}, {trailing} were known later than they happened (half of them by more than {}), and count from then on.",
+            view.view, view.median
+        ));
+    }
+    for entities in &signs.shared {
+        let (shared, held_out) = (count(entities.shared), count(entities.held_out));
+        told.push_str(&format!(
+            " Of {held_out} different {} that judged it, it had learnt from {shared}.",
+            entities.columns.join(" and ")
+        ));
+    }
+    told
 }
 
 fn standing(record: &VersionRecord) -> String {

@@ -1,8 +1,12 @@
 //! Making a version again from what is on record.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tenon_company::Catalog;
-use tenon_core::{Digest, ModelVersionRef};
+use tenon_core::spec::SpecSet;
+use tenon_core::{Digest, FeatureViewName, ModelVersionRef};
 
 use crate::models::Models;
 use crate::{ModelError, train};
@@ -28,6 +32,30 @@ impl Reproduction {
 }
 
 impl Models {
+    /// The specs that define a version's features: those applied now, where its views mean what they meant when it learnt
+    /// (or that is not on the record), else those of that day.
+    ///
+    /// # Errors
+    /// [`ModelError::NoVersion`].
+    pub fn definitions_of(&self, version: &ModelVersionRef) -> Result<Arc<SpecSet>, ModelError> {
+        let (applied, learnt) = (self.inner.catalog.specs(), self.version(version)?.run.training_set.views);
+        // A model that cannot be read as it is declared now is read as it was.
+        let same = |now: BTreeMap<FeatureViewName, Digest>| now == learnt;
+        match learnt.is_empty() || self.inner.features.meanings(&applied, &version.model).is_ok_and(same) {
+            true => Ok(applied),
+            false => self.specs_of(version),
+        }
+    }
+
+    /// What was applied when the run began that made a version.
+    fn specs_of(&self, version: &ModelVersionRef) -> Result<Arc<SpecSet>, ModelError> {
+        let (inner, record) = (&self.inner, self.version(version)?);
+        let run = crate::projection::run(&inner.ledger.docs(), record.run.run)?;
+        let at = run.map_or(record.at, |run| run.at);
+        // A catalog that was not applied through the ledger, as in a test, is the only one there is.
+        Ok(Catalog::as_of(&inner.ledger, at).unwrap_or_else(|_| inner.catalog.clone()).specs())
+    }
+
     /// Trains again from what is recorded and compares the bytes: the training set is computed anew from exactly the
     /// recorded tables under the definitions of the day, and the trainer runs with the recorded settings and seed.
     ///
@@ -38,9 +66,7 @@ impl Models {
         let inner = &self.inner;
         let record = self.version(version)?;
         let started = record.run;
-        let at = crate::projection::run(&inner.ledger.docs(), started.run)?.map_or(record.at, |run| run.at);
-        // A catalog that was not applied through the ledger, as in a test, is the only one there is.
-        let specs = Catalog::as_of(&inner.ledger, at).unwrap_or_else(|_| inner.catalog.clone()).specs();
+        let specs = self.specs_of(version)?;
         let frame = inner
             .features
             .training_set_again_under(&specs, &started.model, &started.training_set)

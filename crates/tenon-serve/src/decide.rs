@@ -16,7 +16,7 @@ use crate::error::ServeError;
 use crate::journal::Frames;
 use crate::outcomes::Waiting;
 use crate::record::DecisionRecord;
-use crate::route::{Input, Layout, Route};
+use crate::route::{Input, Layout, Route, Side};
 use crate::serving::Inner;
 use crate::table::Rows;
 use crate::words::{NAMED, strongest};
@@ -25,8 +25,26 @@ use crate::words::{NAMED, strongest};
 struct Ask {
     /// Canonical JSON.
     entities: String,
+    /// Canonical JSON of that without what was sent for computed features: whose request it is.
+    caller: Option<String>,
     at: Timestamp,
-    online: OnlineRow,
+    features: Read<OnlineRow>,
+}
+
+/// What was read for both sides of a route.
+struct Read<T> {
+    champion: T,
+    /// Of the candidate, where it does not read the same.
+    candidate: Option<T>,
+}
+
+impl Read<OnlineRow> {
+    fn of(&self, variant: Variant) -> &OnlineRow {
+        match (&self.candidate, variant) {
+            (Some(candidate), Variant::Candidate) => candidate,
+            _ => &self.champion,
+        }
+    }
 }
 
 /// One answer, not yet durable.
@@ -43,11 +61,17 @@ impl Inner {
         request: DecideRequest,
         started: Instant,
     ) -> Result<Decision, ServeError> {
-        let layout = route.layout(&self.catalog.specs(), deployment, &self.features)?;
+        let layout = route.layout(&self.catalog.specs(), deployment, &self.features, &self.engines).await?;
         check_entities(&request.entities, &layout, deployment)?;
         let at = request.at.unwrap_or_else(|| self.clock.now());
-        let online = self.features.online(&layout.model, &request.entities, at).map_err(ServeError::Features)?;
-        let ask = Ask { entities: canonical(request.entities)?, at, online };
+        let read = async |side: &Side| side.service.row(&request.entities, at).await.map_err(ServeError::Features);
+        let candidate = match layout.other() {
+            Some(side) => Some(read(side).await?),
+            None => None,
+        };
+        let features = Read { champion: read(layout.side(Variant::Champion)).await?, candidate };
+        let caller = layout.caller(&request.entities)?;
+        let ask = Ask { entities: canonical(request.entities)?, caller, at, features };
         let mut answers = self.answer(route, &layout, vec![ask], request.explain, started)?;
         let Some(answer) = answers.pop() else { return Err(ServeError::UnevenBatch { rows: 0, moments: 1 }) };
         let decision = decision(&answer, route, &layout, deployment);
@@ -67,18 +91,26 @@ impl Inner {
         if entities.num_rows() == 0 {
             return Ok(DecisionBatch::default());
         }
-        let layout = route.layout(&self.catalog.specs(), deployment, &self.features)?;
+        let layout = route.layout(&self.catalog.specs(), deployment, &self.features, &self.engines).await?;
         if let Some(column) = layout.entity_columns.iter().find(|name| entities.column_by_name(name).is_none()) {
             return Err(missing(deployment, column, &layout));
         }
         let moments = Rows::new("the request", entities).moments(at)?;
-        let online = self.features.online_many(&layout.model, entities, at).map_err(ServeError::Features)?;
-        if online.len() != moments.len() {
-            return Err(ServeError::UnevenBatch { rows: online.len(), moments: moments.len() });
+        let read = async |side: &Side| side.service.rows(entities, at).await.map_err(ServeError::Features);
+        let mut candidates = match layout.other() {
+            Some(side) => Some(read(side).await?.into_iter()),
+            None => None,
+        };
+        let champions = read(layout.side(Variant::Champion)).await?;
+        if champions.len() != moments.len() {
+            return Err(ServeError::UnevenBatch { rows: champions.len(), moments: moments.len() });
         }
-        let named = entity_rows(entities, at)?;
-        let ask = |((online, at), entities)| Ok(Ask { entities: canonical(entities)?, at, online });
-        let asks = online.into_iter().zip(moments).zip(named).map(ask).collect::<Result<Vec<_>, ServeError>>()?;
+        let mut asks = Vec::with_capacity(champions.len());
+        for ((champion, at), named) in champions.into_iter().zip(moments).zip(entity_rows(entities, at)?) {
+            let features = Read { champion, candidate: candidates.as_mut().and_then(Iterator::next) };
+            let caller = layout.caller(&named)?;
+            asks.push(Ask { entities: canonical(named)?, caller, at, features });
+        }
         let records: Vec<DecisionRecord> =
             self.answer(route, &layout, asks, explain, started)?.into_iter().map(|answer| answer.record).collect();
         let batch = DecisionBatch {
@@ -100,7 +132,8 @@ impl Inner {
         explain: bool,
         started: Instant,
     ) -> Result<Vec<Answer>, ServeError> {
-        let mut variants: Vec<Variant> = asks.iter().map(|ask| route.variant(&ask.entities)).collect();
+        let caller = |ask: &Ask| route.variant(ask.caller.as_ref().unwrap_or(&ask.entities));
+        let mut variants: Vec<Variant> = asks.iter().map(caller).collect();
         let mut answers: Vec<Option<Answer>> = asks.iter().map(|_| None).collect();
         for variant in [Variant::Candidate, Variant::Champion] {
             let rows: Vec<usize> = (0..asks.len()).filter(|&row| variants[row] == variant).collect();
@@ -109,7 +142,7 @@ impl Inner {
             }
             let engine = route.engine(variant);
             let inputs = &layout.side(variant).inputs;
-            let used: Vec<Used> = rows.iter().map(|&row| Used::of(inputs, &asks[row].online)).collect();
+            let used: Vec<Used> = rows.iter().map(|&row| Used::of(inputs, asks[row].features.of(variant))).collect();
             let matrix: Vec<f32> = used.iter().flat_map(|used| used.values.iter().copied()).collect();
             let explained = engine.predict(&matrix).and_then(|probabilities| {
                 let shap = explain.then(|| engine.explain(&matrix)).transpose()?;
@@ -203,6 +236,7 @@ impl Used {
             let (value, status) = match (known, input.fallback) {
                 (Some(value), _) => (value, FeatureStatus::Known),
                 (None, Some(value)) => (value, FeatureStatus::Fallback),
+                (None, None) if is_unavailable(online, input) => (f32::NAN, FeatureStatus::Unavailable),
                 (None, None) => (f32::NAN, FeatureStatus::Missing),
             };
             used.values.push(value);
@@ -211,6 +245,11 @@ impl Used {
         }
         used
     }
+}
+
+/// Whether the online store could not be asked.
+fn is_unavailable(online: &OnlineRow, input: &Input) -> bool {
+    online.statuses.get(input.from) == Some(&tenon_features::FeatureStatus::Unavailable)
 }
 
 fn decision(answer: &Answer, route: &Route, layout: &Layout, deployment: &DeploymentName) -> Decision {
@@ -252,12 +291,26 @@ fn check_entities(
         let found = match value {
             Value::Array(_) => "an array",
             Value::Object(_) => "an object",
-            Value::Number(number) if number.is_f64() => "a fraction",
+            Value::Number(number) if number.is_f64() && !layout.request_columns.contains(column) => "a fraction",
             _ => continue,
         };
         return Err(ServeError::WrongEntityType { column: column.clone(), found: found.to_owned() });
     }
     Ok(())
+}
+
+impl Layout {
+    /// Whose request it is, where what is sent says more than that: so that somebody always meets the same side.
+    fn caller(&self, entities: &Map<String, Value>) -> Result<Option<String>, ServeError> {
+        if self.request_columns.is_empty() {
+            return Ok(None);
+        }
+        let names_nobody =
+            |column: &String| self.request_columns.contains(column) && !self.entity_columns.contains(column);
+        let mut caller = entities.clone();
+        caller.retain(|column, _| !names_nobody(column));
+        canonical(caller).map(Some)
+    }
 }
 
 fn missing(deployment: &DeploymentName, column: &str, layout: &Layout) -> ServeError {
@@ -303,6 +356,7 @@ mod tests {
     use arrow::array::{Int32Array, StringArray, TimestampMicrosecondArray};
     use arrow::datatypes::{Field, Schema, TimeUnit};
     use serde_json::json;
+    use tenon_features::FeatureStatus as Stored;
 
     #[test]
     fn a_batch_names_entities_as_a_caller_over_http_would() {
@@ -331,19 +385,21 @@ mod tests {
     #[test]
     fn fallbacks_stand_in_and_are_marked() {
         let input = |name: &str, from, fallback| Input { name: name.into(), from, fallback, words: Default::default() };
+        let down = [input("e", 4, None), input("f", 4, Some(2.0))];
         let inputs = [input("b", 1, Some(9.0)), input("a", 0, Some(1.0)), input("c", 2, None), input("d", 3, None)];
+        let inputs: Vec<Input> = inputs.into_iter().chain(down).collect();
         let moment = Some(Timestamp::from_micros(5));
         let online = OnlineRow {
-            values: vec![Some(2.5), None, None, Some(f32::INFINITY)],
-            known_at: vec![moment, None, None, moment],
-            event_at: vec![None; 4],
-            statuses: vec![tenon_features::FeatureStatus::Present; 4],
+            values: vec![Some(2.5), None, None, Some(f32::INFINITY), None],
+            known_at: vec![moment, None, None, moment, None],
+            event_at: vec![None; 5],
+            statuses: [[Stored::Present; 4].as_slice(), &[Stored::Unavailable]].concat(),
         };
         let used = Used::of(&inputs, &online);
         assert_eq!(used.values[..2], [9.0, 2.5]);
         assert!(used.values[2].is_nan() && used.values[3].is_nan());
         let letters: String = used.status.iter().map(|status| status.letter()).collect();
-        assert_eq!(letters, "fkmm");
+        assert_eq!(letters, "fkmmuf");
         assert_eq!(used.known_at[1], moment);
     }
 }

@@ -49,10 +49,12 @@ impl Variant {
 pub enum FeatureStatus {
     /// The online store.
     Known,
-    /// The deployment's declared fallback, because the store had none.
+    /// The deployment's declared fallback, because the store had none or did not answer.
     Fallback,
     /// Nowhere: the model was told that it is missing.
     Missing,
+    /// Nowhere, because the online store does not answer: the model was told that it is missing.
+    Unavailable,
 }
 
 impl FeatureStatus {
@@ -62,11 +64,14 @@ impl FeatureStatus {
             Self::Known => 'k',
             Self::Fallback => 'f',
             Self::Missing => 'm',
+            Self::Unavailable => 'u',
         }
     }
 
     pub(crate) fn from_letter(letter: char) -> Option<Self> {
-        [Self::Known, Self::Fallback, Self::Missing].into_iter().find(|status| status.letter() == letter)
+        [Self::Known, Self::Fallback, Self::Missing, Self::Unavailable]
+            .into_iter()
+            .find(|status| status.letter() == letter)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use tenon_core::spec::SpecSet;
 use tenon_core::{ModelName, ModelVersionRef};
 use tenon_models::{Models, VersionRecord};
 use tenon_onnx::{Attributions, Runtime, Session, Tensor, TensorData, TreeShap};
@@ -112,6 +113,11 @@ impl Engines {
         // Two callers may load the same bytes at once; the first to finish is kept.
         let engine = Arc::new(Engine::load(&self.models, self.runtime, version)?);
         Ok(Arc::clone(self.loaded.write().entry(version.clone()).or_insert(engine)))
+    }
+
+    /// The specs that define a version's features: see [`Models::definitions_of`].
+    pub(crate) fn definitions_of(&self, version: &ModelVersionRef) -> Result<Arc<SpecSet>, ServeError> {
+        self.models.definitions_of(version).map_err(ServeError::Models)
     }
 
     /// A model's versions that may answer callers, oldest first.

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use tenon_core::id::RolloutId;
 use tenon_core::spec::{DeploymentSpec, SpecSet};
 use tenon_core::{DeploymentName, Digest, ModelName, PodName};
-use tenon_features::FeatureStore;
+use tenon_features::{FeatureStore, Selected};
 
 use crate::decision::Variant;
 use crate::engine::{Engine, Engines};
@@ -68,18 +68,19 @@ impl Route {
     }
 
     /// What the specs say about this route.
-    pub(crate) fn layout(
+    pub(crate) async fn layout(
         &self,
         specs: &Arc<SpecSet>,
         name: &DeploymentName,
         features: &FeatureStore,
+        engines: &Engines,
     ) -> Result<Arc<Layout>, ServeError> {
         if let Some(layout) = &*self.layout.read()
             && Arc::ptr_eq(&layout.specs, specs)
         {
             return Ok(Arc::clone(layout));
         }
-        let layout = Arc::new(Layout::new(specs, name, self, features)?);
+        let layout = Arc::new(Layout::new(specs, name, self, features, engines).await?);
         *self.layout.write() = Some(Arc::clone(&layout));
         Ok(layout)
     }
@@ -100,10 +101,12 @@ fn position(rollout: RolloutId, entities: &str) -> f64 {
 pub(crate) struct Layout {
     specs: Arc<SpecSet>,
     pub(crate) deployment: Arc<str>,
-    pub(crate) model: ModelName,
     pub(crate) model_text: Arc<str>,
     pub(crate) threshold: f64,
+    /// The columns that name who is decided about, of all sides.
     pub(crate) entity_columns: Vec<String>,
+    /// What callers may send besides, for features that are computed from it.
+    pub(crate) request_columns: Vec<String>,
     pub(crate) usd_per_second: f64,
     champion: Side,
     candidate: Option<Side>,
@@ -111,6 +114,8 @@ pub(crate) struct Layout {
 
 /// How the features of a model become the inputs of one version.
 pub(crate) struct Side {
+    /// The features, as they were defined when the version learnt.
+    pub(crate) service: Arc<Selected>,
     /// For each input: where the feature store has it, what stands in for it, and what it means.
     pub(crate) inputs: Vec<Input>,
 }
@@ -130,38 +135,36 @@ pub(crate) struct FeatureWords {
 }
 
 impl Layout {
-    fn new(
+    async fn new(
         specs: &Arc<SpecSet>,
         name: &DeploymentName,
         route: &Route,
         features: &FeatureStore,
+        engines: &Engines,
     ) -> Result<Self, ServeError> {
         let spec = deployment_spec(specs, name)?.1;
-        let known = features.feature_names(&spec.model).map_err(ServeError::Features)?;
-        let places: HashMap<&str, usize> = known.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
-        let side = |engine: &Engine| -> Result<Side, ServeError> {
-            let input = |name: &Arc<str>| {
-                let gone = || ServeError::FeatureGone { version: engine.version.clone(), feature: name.to_string() };
-                Ok(Input {
-                    name: Arc::clone(name),
-                    from: places.get(&**name).copied().ok_or_else(gone)?,
-                    fallback: spec.fallback.get(&**name).map(|value| *value as f32),
-                    words: words(specs, &spec.model, name),
-                })
-            };
-            Ok(Side { inputs: engine.inputs.iter().map(input).collect::<Result<_, ServeError>>()? })
+        let champion = Side::new(spec, &route.champion, features, engines).await?;
+        let candidate = match &route.rollout {
+            Some(rollout) => Some(Side::new(spec, &rollout.candidate, features, engines).await?),
+            None => None,
         };
+        let services = || [Some(&champion), candidate.as_ref()].into_iter().flatten().map(|side| &side.service);
         Ok(Self {
             specs: Arc::clone(specs),
             deployment: name.as_str().into(),
-            model: spec.model.clone(),
             model_text: spec.model.as_str().into(),
             threshold: spec.threshold,
-            entity_columns: features.entity_columns(&spec.model).map_err(ServeError::Features)?,
+            entity_columns: each_once(services().flat_map(|service| service.entities())),
+            request_columns: each_once(services().flat_map(|service| service.request())),
             usd_per_second: specs.company.prices.cpu_hour_usd / 3600.0,
-            champion: side(&route.champion)?,
-            candidate: route.rollout.as_ref().map(|rollout| side(&rollout.candidate)).transpose()?,
+            champion,
+            candidate,
         })
+    }
+
+    /// The candidate's side, where it reads other features than the champion's.
+    pub(crate) fn other(&self) -> Option<&Side> {
+        self.candidate.as_ref().filter(|candidate| !Arc::ptr_eq(&candidate.service, &self.champion.service))
     }
 
     pub(crate) fn side(&self, variant: Variant) -> &Side {
@@ -170,6 +173,40 @@ impl Layout {
             _ => &self.champion,
         }
     }
+}
+
+impl Side {
+    async fn new(
+        spec: &DeploymentSpec,
+        engine: &Engine,
+        features: &FeatureStore,
+        engines: &Engines,
+    ) -> Result<Self, ServeError> {
+        let learnt = engines.definitions_of(&engine.version)?;
+        let service = features.service(&learnt, &spec.model).await.map_err(ServeError::Features)?;
+        let places: HashMap<&str, usize> = service.names().enumerate().map(|(at, name)| (name, at)).collect();
+        let input = |name: &Arc<str>| {
+            let gone = || ServeError::FeatureGone { version: engine.version.clone(), feature: name.to_string() };
+            Ok(Input {
+                name: Arc::clone(name),
+                from: places.get(&**name).copied().ok_or_else(gone)?,
+                fallback: spec.fallback.get(&**name).map(|value| *value as f32),
+                words: words(&learnt, &spec.model, name),
+            })
+        };
+        let inputs = engine.inputs.iter().map(input).collect::<Result<_, ServeError>>()?;
+        Ok(Self { inputs, service })
+    }
+}
+
+fn each_once<'a>(columns: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for column in columns {
+        if once.iter().all(|known| known != column) {
+            once.push(column.to_owned());
+        }
+    }
+    once
 }
 
 /// What a feature of a model means.

@@ -89,10 +89,10 @@ pub(crate) async fn monitors(State(house): State<Arc<House>>) -> Result<Json<Vec
     let specs = house.catalog.specs();
     let mut monitors = Vec::new();
     for (name, monitor) in &specs.monitors {
-        let (drift, quality) = (house.watch.drift(name)?, house.watch.quality(name)?);
-        monitors.push(
-            json!({ "name": name, "pod": monitor.pod, "spec": monitor.spec, "drift": drift, "quality": quality }),
-        );
+        let (drift, quality, skew) = (house.watch.drift(name)?, house.watch.quality(name)?, house.watch.skew(name)?);
+        monitors.push(json!({
+            "name": name, "pod": monitor.pod, "spec": monitor.spec, "drift": drift, "quality": quality, "skew": skew,
+        }));
     }
     Ok(Json(monitors))
 }

@@ -16,11 +16,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tenon_core::Timestamp;
 use tenon_features::{FeatureRef, FeatureStatus, OnlineColumn, Selected};
+use tokio::runtime::Handle;
 
 use crate::arrow_stream;
 use crate::caller::Caller;
 use crate::decisions::AHEAD;
-use crate::features::{may_read, of_service, told};
+use crate::features::{Service, of_service, told};
 use crate::house::{House, Room, aside};
 use crate::problem::Problem;
 
@@ -50,9 +51,7 @@ pub(crate) async fn read(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let Query(How { at }) = how.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let features = of_service(&house, &caller, &service).await?;
-    may_read(&house, &caller, features.iter().map(|feature| feature.view.as_str())).await?;
-    let selected = house.features.select(&features).map_err(told)?;
+    let Service { features, selected } = of_service(&house, &caller, &service).await?;
     let (now, body) = (house.clock.now(), body?);
     let bytes = aside(move || {
         let _room = room;
@@ -82,14 +81,16 @@ fn answer(
     now: Timestamp,
 ) -> Result<Vec<u8>, Problem> {
     let schema = schema(features);
+    // This is beside the requests: a store that is not in memory may be waited for.
+    let waiting = Handle::current();
     let mut writer = StreamWriter::try_new(Vec::new(), &schema)?;
     let words: ArrayRef = Arc::new(StringArray::from_iter_values(FeatureStatus::ALL.map(FeatureStatus::as_str)));
     for batch in entities {
         for first in (0..batch.num_rows()).step_by(ROWS_AT_ONCE) {
             let rows = batch.slice(first, ROWS_AT_ONCE.min(batch.num_rows() - first));
             let columns = match at {
-                Some(column) => selected.read_each(&rows, column, now + AHEAD),
-                None => selected.read(&rows, now),
+                Some(column) => waiting.block_on(selected.read_each(&rows, column, now + AHEAD)),
+                None => waiting.block_on(selected.read(&rows, now)),
             };
             writer.write(&table(&schema, &words, columns.map_err(told)?)?)?;
         }
@@ -113,7 +114,7 @@ fn schema(features: &[FeatureRef]) -> SchemaRef {
 
 fn table(schema: &SchemaRef, words: &ArrayRef, columns: Vec<OnlineColumn>) -> Result<RecordBatch, Problem> {
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-    for OnlineColumn { values, statuses, event_at } in columns {
+    for OnlineColumn { values, statuses, event_at, .. } in columns {
         let number =
             |status: FeatureStatus| FeatureStatus::ALL.iter().position(|known| *known == status).unwrap_or_default();
         let numbers: Int8Array = statuses.into_iter().map(|status| Some(number(status) as i8)).collect();

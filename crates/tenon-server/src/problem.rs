@@ -143,13 +143,11 @@ impl From<PolicyError> for Problem {
 
 impl From<ServeError> for Problem {
     fn from(error: ServeError) -> Self {
+        let error = match error {
+            ServeError::Features(source) => return crate::features::told(source),
+            other => other,
+        };
         let status = match &error {
-            ServeError::Features(source) => match source {
-                FeatureError::EntityType { .. } | FeatureError::TooFarBack { .. } => {
-                    return Self::unprocessable(source.to_string());
-                }
-                _ => return Self::internal("looking the features up", &error),
-            },
             ServeError::Models(source @ (ModelError::NoModel { .. } | ModelError::NoVersion { .. })) => {
                 return Self::not_found(source.to_string());
             }
@@ -206,6 +204,8 @@ impl From<LakeError> for Problem {
             | LakeError::NotPossible(_)
             | LakeError::StatedPin(_) => StatusCode::UNPROCESSABLE_ENTITY,
             LakeError::Query(_) | LakeError::VersionOfMany(_) => StatusCode::BAD_REQUEST,
+            LakeError::Engine(_) => StatusCode::BAD_GATEWAY,
+            LakeError::StaysHere { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             LakeError::View(_) | LakeError::ViewCycle(_) | LakeError::Contract { .. } | LakeError::Misfit { .. } => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }

@@ -74,10 +74,7 @@ pub(crate) async fn query(
         }
         house.allow(&caller, action, of).await?;
     }
-    let rows = match &asked.branch {
-        Some(branch) => house.lake.query_on(branch, &asked.sql, as_of.unwrap_or_default()).await?,
-        None => house.lake.query(&asked.sql, as_of.unwrap_or_default()).await?,
-    };
+    let rows = house.lake.ask(asked.branch.as_ref(), &asked.sql, as_of.unwrap_or_default()).await?;
     aside(move || answered(&rows, asked.limit.min(MOST_ROWS))).await.map(Json)
 }
 

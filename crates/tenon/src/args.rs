@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tenon_core::spec::EngineAddress;
 use tenon_core::{AsOf, BranchName, DatasetName, HoldName, ModelVersionRef, PodName, Span, TagName, Timestamp};
 
 /// The open foundation that an AI-native company stands on: raw events to governed data, features, models and decisions,
@@ -188,6 +189,12 @@ pub enum Command {
     /// Open the doors: Open Inference, the native API, the console.
     #[command(after_help = "Example: tenon serve --listen 127.0.0.1:0")]
     Serve(Serve),
+    /// Schedule queries over several machines: what `engine` in company.toml names.
+    #[command(after_help = "Example: tenon scheduler --listen 127.0.0.1:50050")]
+    Scheduler(Scheduler),
+    /// Do what a scheduler hands out.
+    #[command(after_help = "Example: tenon executor --scheduler 127.0.0.1:50050 --listen 127.0.0.1:0")]
+    Executor(Executor),
     /// Run the rows that a dataset keeps as they came through its cleaning and contract again.
     #[command(after_help = "Example: tenon replay flights --from 12")]
     Replay {
@@ -688,4 +695,45 @@ pub struct Serve {
     /// The address to listen on; port 0 takes any free port. Other than loopback needs `identity.require_token`.
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+}
+
+/// Schedule queries.
+#[derive(Debug, Args)]
+pub struct Scheduler {
+    /// The address to listen on; port 0 takes any free port.
+    #[arg(long, default_value = "127.0.0.1:50050")]
+    pub listen: SocketAddr,
+    /// Listen on other addresses than loopback, too: whoever reaches it can have queries run.
+    #[arg(long)]
+    pub trust_network: bool,
+}
+
+/// Do what a scheduler hands out.
+#[derive(Debug, Args)]
+pub struct Executor {
+    /// The scheduler, `HOST:PORT`.
+    #[arg(long, default_value = "127.0.0.1:50050", value_parser = scheduler_address)]
+    pub scheduler: EngineAddress,
+    /// The address at which others fetch what was computed; port 0 takes any free port.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// The name or address under which others reach it, where that is not the one it listens at.
+    #[arg(long, value_name = "HOST")]
+    pub advertise: Option<String>,
+    /// Listen on other addresses than loopback, too: whoever reaches it can read what it works on.
+    #[arg(long)]
+    pub trust_network: bool,
+    /// How many tasks it does at a time; without it, as many as there are cores.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub cores: Option<u16>,
+    /// What they may take of memory together, in MiB; beyond it they spill.
+    #[arg(long, default_value_t = 768, value_name = "MIB", value_parser = clap::value_parser!(u64).range(64..))]
+    pub memory: u64,
+    /// The folder for what tasks give, until it is fetched; without it, one of its own among the temporary ones.
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+}
+
+fn scheduler_address(text: &str) -> Result<EngineAddress, String> {
+    format!("ballista://{text}").parse().map_err(|_| format!("`{text}` is no address: say HOST:PORT"))
 }

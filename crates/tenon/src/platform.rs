@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -10,10 +11,10 @@ use tenon_compute::Budgets;
 use tenon_core::clock::{Clock, ContinuingClock, SystemClock};
 use tenon_core::fact::CompanyCreated;
 use tenon_core::id::{IdSource, RandomIds};
-use tenon_core::spec::{CompanySpec, Identity, ResourceKind, ResourceRef, parse};
+use tenon_core::spec::{CompanySpec, Identity, Online, ResourceKind, ResourceRef, parse};
 use tenon_core::{NewFact, Principal, Timestamp};
-use tenon_features::{FeatureStore, FeatureStoreOptions};
-use tenon_ingest::{Feed, Ingest};
+use tenon_features::{FeatureStore, FeatureStoreOptions, OnlinePlace, RedisPlace};
+use tenon_ingest::{Feed, Ingest, reveal};
 use tenon_lake::{Lake, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions, Projection, Subscriber, Subscribers};
 use tenon_models::{Models, ModelsOptions, RetrainOnDrift};
@@ -226,7 +227,7 @@ impl Platform {
             ids: Arc::clone(&ids),
         };
         let serving = Serving::open(serving).await.during("opening serving")?;
-        let watch = watch(&ledger, &catalog, &lake, &models, &clock);
+        let watch = watch(&ledger, &catalog, &lake, &features, &models, &clock);
         let subscribers = Arc::new(Subscribers::new(ledger.clone(), subscribers(&models, &serving, &guard)));
         let identity = spec.identity;
         Ok(Self {
@@ -380,7 +381,12 @@ async fn lake(
         catalog: catalog.clone(),
         clock: Arc::clone(clock),
     };
-    Lake::open(options).await.during("opening the lake")
+    let spill = options.root.join(tenon_lake::SPILL_FOLDER);
+    let lake = Lake::open(options).await.during("opening the lake")?;
+    match &spec.engine {
+        Some(engine) => Ok(lake.asked_on(tenon_cluster::session(engine, &spill).during("preparing queries")?)),
+        None => Ok(lake),
+    }
 }
 
 async fn features(
@@ -391,12 +397,28 @@ async fn features(
     clock: &Arc<dyn Clock>,
 ) -> Result<FeatureStore, Failure> {
     let options = FeatureStoreOptions {
-        online: root.join(&spec.online.address),
+        online: online_place(root, spec)?,
         lake: lake.clone(),
         catalog: catalog.clone(),
         clock: Arc::clone(clock),
     };
     FeatureStore::open(options).await.during("opening the feature store")
+}
+
+/// A file of the company's folder, or a Redis.
+fn online_place(root: &Path, spec: &CompanySpec) -> Result<OnlinePlace, Failure> {
+    let Online { address, user, password, timeout } = &spec.online;
+    if !address.contains("://") {
+        return Ok(OnlinePlace::File(root.join(address)));
+    }
+    let password = password.as_ref().map(|password| reveal(password, root)).transpose();
+    Ok(OnlinePlace::Redis(RedisPlace {
+        address: address.clone(),
+        user: user.clone(),
+        password: password.during("reading the password of the online store")?,
+        timeout: Duration::from_micros(u64::try_from(timeout.as_micros()).unwrap_or_default()),
+        company: spec.name.clone(),
+    }))
 }
 
 fn models(
@@ -418,11 +440,19 @@ fn models(
     Models::open(options).during("opening the models")
 }
 
-fn watch(ledger: &Ledger, catalog: &Catalog, lake: &Lake, models: &Models, clock: &Arc<dyn Clock>) -> Watch {
+fn watch(
+    ledger: &Ledger,
+    catalog: &Catalog,
+    lake: &Lake,
+    features: &FeatureStore,
+    models: &Models,
+    clock: &Arc<dyn Clock>,
+) -> Watch {
     Watch::new(WatchOptions {
         ledger: ledger.clone(),
         catalog: catalog.clone(),
         lake: lake.clone(),
+        features: features.clone(),
         models: models.clone(),
         clock: Arc::clone(clock),
     })

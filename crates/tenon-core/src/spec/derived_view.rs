@@ -44,6 +44,18 @@ pub struct DerivedFeatureSpec {
     pub unit: Option<String>,
 }
 
+impl DerivedViewSpec {
+    /// What the view means: its declaration without what changes no value (the descriptions, the units).
+    #[must_use]
+    pub fn meaning(&self) -> Self {
+        let mut meaning = Self { description: String::new(), ..self.clone() };
+        for feature in meaning.features.values_mut() {
+            (feature.description, feature.unit) = (None, None);
+        }
+        meaning
+    }
+}
+
 /// A feature view of either kind, as models name them.
 #[derive(Debug, Clone, Copy)]
 pub struct ViewRef<'a> {
@@ -133,6 +145,21 @@ impl SpecSet {
     /// All feature views, those of rows first.
     pub fn views(&self) -> impl Iterator<Item = ViewRef<'_>> {
         self.feature_views.keys().chain(self.derived_views.keys()).filter_map(|name| self.view(name))
+    }
+
+    /// A view and what it reads, itself and through others, each once.
+    pub fn with_sources<'a>(&'a self, view: &'a FeatureViewName) -> Vec<&'a FeatureViewName> {
+        let mut sources = vec![view];
+        let mut at = 0;
+        while let Some(next) = sources.get(at).copied() {
+            at += 1;
+            for read in self.derived_views.get(next).into_iter().flat_map(|derived| &derived.spec.views) {
+                if !sources.contains(&read) {
+                    sources.push(read);
+                }
+            }
+        }
+        sources
     }
 
     /// What a feature means that one of these views has.

@@ -9,6 +9,7 @@ mod cleaning;
 mod dataset;
 mod deployment;
 mod derived_view;
+mod engine;
 mod fault;
 mod feature_view;
 mod kafka;
@@ -27,6 +28,7 @@ pub use dataset::{
 };
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
 pub use derived_view::{DerivedFeatureSpec, DerivedViewSpec, MOMENT, Meaning, ViewRef, ViewSpec};
+pub use engine::{EngineAddress, EngineError};
 pub use fault::{FileFaults, SpecFault, SpecFile, closest, parse};
 pub use feature_view::{Aggregate, FeatureSpec, FeatureViewSpec, Promise};
 pub use kafka::{

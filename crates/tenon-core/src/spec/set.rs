@@ -366,6 +366,7 @@ impl Reader<'_> {
                 ledger: super::Ledger::default(),
                 lake: super::Lake::default(),
                 online: super::Online::default(),
+                engine: None,
                 identity: super::Identity::default(),
                 prices: super::Prices::default(),
                 clock: super::ClockSpec::default(),
@@ -632,9 +633,19 @@ mod tests {
             "\"delay\"",
             "request = { landings = \"int64\", moment = \"timestamp\", speed = \"float64\" }\n[features]\nspeed = { sql = \"1\" }",
         ));
-        insta::assert_snapshot!(faults(&files).join("\n"), @"");
-        let told = faults(&[company(), vec![derived("n", "", "request = { a = \"number\" }\nfeatures = {}")]].concat());
-        insta::assert_snapshot!(told.join("\n"), @"");
+        insta::assert_snapshot!(faults(&files).join("\n"), @r#"
+        pods/arrivals/features/delay.toml [promise.freshness] a promise of freshness has a length (such as "6h")
+        pods/arrivals/derived/a.toml [views.1] there is no feature view `delya` (did you mean `delay`?)
+        pods/arrivals/derived/a.toml [views] derived features go round in a circle: `a` reads `b` reads `c` reads `a` (a view may only read what does not depend on it)
+        pods/arrivals/derived/b.toml [views] derived features go round in a circle: `b` reads `c` reads `a` reads `b` (a view may only read what does not depend on it)
+        pods/arrivals/derived/c.toml [views] derived features go round in a circle: `c` reads `a` reads `b` reads `c` (a view may only read what does not depend on it)
+        pods/arrivals/derived/delay.toml [] the name `delay` is taken by pods/arrivals/features/delay.toml (a derived view is a feature view, by another name)
+        pods/arrivals/derived/names.toml [request.landings] `landings` is a feature of its `views` already (give it another name)
+        pods/arrivals/derived/names.toml [request.moment] `moment` is the moment of decision already (give it another name)
+        pods/arrivals/derived/names.toml [features.speed] `speed` is what the expressions read already, so it cannot be a feature as well (give it another name)
+        "#);
+        let told = faults(&[company(), vec![derived("n", "", "request = { a = \"float\" }\nfeatures = {}")]].concat());
+        insta::assert_snapshot!(told.join("\n"), @"pods/arrivals/derived/n.toml [] unknown variant `float` (did you mean `float32`?)");
     }
 
     #[test]

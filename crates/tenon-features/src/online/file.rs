@@ -68,8 +68,8 @@ impl OnlineFile {
         self.try_load(view).map_err(|error| self.failed(error))
     }
 
-    /// Writes in one transaction, and forgets views that are not named in `known`.
-    pub(crate) fn write(&self, writes: &[ViewWrite], known: &[String]) -> Result<(), FeatureError> {
+    /// Writes in one transaction, and forgets views that are not named in `known`, where that is given.
+    pub(crate) fn write(&self, writes: &[ViewWrite], known: Option<&[String]>) -> Result<(), FeatureError> {
         self.try_write(writes, known).map_err(|error| self.failed(error))
     }
 
@@ -98,7 +98,7 @@ impl OnlineFile {
         Ok(Some((record, rows)))
     }
 
-    fn try_write(&self, writes: &[ViewWrite], known: &[String]) -> Result<(), redb::Error> {
+    fn try_write(&self, writes: &[ViewWrite], known: Option<&[String]>) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let mut views = transaction.open_table(VIEWS)?;
@@ -111,7 +111,7 @@ impl OnlineFile {
             let mut gone = Vec::new();
             for entry in views.iter()? {
                 let name = entry?.0.value().to_owned();
-                if !known.contains(&name) {
+                if known.is_some_and(|known| !known.contains(&name)) {
                     gone.push(name);
                 }
             }

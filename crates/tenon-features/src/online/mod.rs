@@ -1,65 +1,109 @@
-//! The online store: recent rows of every view in memory, and on disk what is committed.
+//! The online store: recent rows of every view in memory, and on disk what is committed; or in Redis, and in memory what is
+//! not there yet.
 
+mod cell;
+mod fetched;
 mod file;
 mod read;
+mod redis;
+mod request;
 mod select;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tenon_core::spec::SpecSet;
 use tenon_core::{FeatureViewName, ModelName};
 use tenon_query::point_in_time::SourceRows;
 
+use fetched::{Fetched, Unread};
 pub(crate) use file::{OnlineFile, ViewRecord, ViewWrite};
-pub(crate) use read::{many, one};
+pub use redis::RedisPlace;
+pub(crate) use redis::{InRedis, Redis, Wrote};
+pub(crate) use request::from_batch;
 pub use select::{FeatureRef, OnlineColumn, Selected};
 pub(crate) use view::{LiveView, NEVER, Shape, State};
 
 use crate::FeatureError;
+use crate::definition::Definition;
+use crate::plan::{DerivedViews, Plan};
 
 /// What is served now: one generation of the applied specs.
 #[derive(Default)]
 pub(crate) struct Live {
     /// The specs; none: nothing was loaded yet.
     pub specs: Option<Arc<SpecSet>>,
-    /// Every applied view; where it cannot be served, why.
+    /// Every applied view of rows; where it cannot be served, why.
     pub views: BTreeMap<FeatureViewName, Result<Arc<LiveView>, String>>,
-    pub models: HashMap<ModelName, LiveModel>,
+    /// Every applied derived view.
+    pub derived: DerivedViews,
+    models: HashMap<ModelName, Arc<Selected>>,
+    /// Views of definitions that are no longer the applied ones, for as long as somebody reads them.
+    pub pinned: Vec<Weak<LiveView>>,
 }
 
-/// A model's views, in order; where one cannot be served, which and why.
-type LiveModel = Result<Vec<Arc<LiveView>>, (FeatureViewName, String)>;
-
 impl Live {
-    pub(crate) fn new(specs: Arc<SpecSet>, views: BTreeMap<FeatureViewName, Result<Arc<LiveView>, String>>) -> Self {
-        let model = |name: &ModelName| -> LiveModel {
-            // Views that share a feature's name are told where the model is checked and trained.
-            let live = specs.models[name].spec.features.iter().map(|view| match views.get(view) {
-                Some(Ok(live)) => Ok(Arc::clone(live)),
-                Some(Err(reason)) => Err((view.clone(), reason.clone())),
-                None => Err((view.clone(), "it is not declared".to_owned())),
-            });
-            live.collect()
-        };
-        let models = specs.models.keys().map(|name| (name.clone(), model(name))).collect();
-        Self { specs: Some(specs), views, models }
+    pub(crate) fn new(
+        specs: Arc<SpecSet>,
+        views: BTreeMap<FeatureViewName, Result<Arc<LiveView>, String>>,
+        derived: DerivedViews,
+        before: &[Arc<LiveView>],
+    ) -> Self {
+        let stays = |view: &&Arc<LiveView>| views.values().flatten().all(|applied| !Arc::ptr_eq(applied, view));
+        let pinned = before.iter().filter(stays).map(Arc::downgrade).collect();
+        let mut live = Self { specs: Some(Arc::clone(&specs)), views, derived, models: HashMap::new(), pinned };
+        // Why a model is not there is said to whoever asks for it.
+        let model = |name: &ModelName| Some((name.clone(), Arc::new(live.read_of(&specs, name).ok()?)));
+        live.models = specs.models.keys().filter_map(model).collect();
+        live
     }
 
-    pub(crate) fn model(&self, name: &ModelName) -> Result<&[Arc<LiveView>], FeatureError> {
-        let model = self.models.get(name).ok_or_else(|| FeatureError::NoModel(name.clone()))?;
-        match model {
-            Ok(views) => Ok(views),
-            Err((view, reason)) => Err(FeatureError::NotServed { view: view.clone(), reason: reason.clone() }),
+    /// The same generation with these views pinned.
+    pub(crate) fn with_pinned(&self, pinned: Vec<Weak<LiveView>>) -> Self {
+        let (specs, views, derived) = (self.specs.clone(), self.views.clone(), self.derived.clone());
+        Self { specs, views, derived, models: self.models.clone(), pinned }
+    }
+
+    /// Whether these specs are what is served.
+    pub(crate) fn serves(&self, specs: &Arc<SpecSet>) -> bool {
+        self.specs.as_ref().is_some_and(|served| Arc::ptr_eq(served, specs))
+    }
+
+    /// Features to be read together.
+    pub(crate) fn select(&self, features: &[FeatureRef]) -> Result<Selected, FeatureError> {
+        let Some(specs) = &self.specs else { return Ok(Selected::default()) };
+        let live = |name: &FeatureViewName| match self.views.get(name) {
+            Some(Ok(view)) => Ok(Arc::clone(view)),
+            Some(Err(reason)) => Err(FeatureError::NotServed { view: name.clone(), reason: reason.clone() }),
+            None => Err(FeatureError::NoView(name.clone())),
+        };
+        Selected::of(Plan::of(specs, &self.derived, features)?, live)
+    }
+
+    /// All features of a model.
+    pub(crate) fn model(&self, name: &ModelName) -> Result<Arc<Selected>, FeatureError> {
+        match (self.models.get(name), &self.specs) {
+            (Some(model), _) => Ok(Arc::clone(model)),
+            (None, Some(specs)) => self.read_of(specs, name).map(Arc::new),
+            (None, None) => Err(FeatureError::NoModel(name.clone())),
         }
     }
 
-    /// The views that read a dataset.
+    fn read_of(&self, specs: &SpecSet, model: &ModelName) -> Result<Selected, FeatureError> {
+        self.select(&Definition::of(specs, model)?.refs())
+    }
+
+    /// The views of rows that are kept up: those applied, and those of earlier definitions that somebody reads.
+    pub(crate) fn kept(&self) -> Vec<Arc<LiveView>> {
+        self.views.values().flatten().cloned().chain(self.pinned.iter().filter_map(Weak::upgrade)).collect()
+    }
+
+    /// Of those, the views that read a dataset.
     pub(crate) fn over(&self, dataset: &str) -> Vec<Arc<LiveView>> {
-        self.views.values().flatten().filter(|view| view.shape.dataset == dataset).map(Arc::clone).collect()
+        self.kept().into_iter().filter(|view| view.shape.dataset == dataset).collect()
     }
 }
 
@@ -73,19 +117,13 @@ pub(crate) fn take_unwritten(views: &[Arc<LiveView>]) -> Vec<ViewWrite> {
             continue;
         }
         let mut rows = SourceRows::default();
-        for chunk in log.unwritten.drain(..) {
+        for (_, chunk) in log.unwritten.drain(..) {
             rows.extend(&chunk, |_| true);
         }
-        let record = ViewRecord {
-            definition: view.shape.definition,
-            applied: log.applied,
-            newest: log.newest,
-            began: log.began,
-            horizon: view.horizon(),
-        };
+        let record = view.record(&log);
         let replace = std::mem::take(&mut log.replace);
         log.stale = false;
-        writes.push(ViewWrite { view: view.shape.name.as_str().to_owned(), record, rows, replace });
+        writes.push(ViewWrite { view: view.stored_as(), record, rows, replace });
     }
     writes
 }
@@ -93,9 +131,9 @@ pub(crate) fn take_unwritten(views: &[Arc<LiveView>]) -> Vec<ViewWrite> {
 /// Returns rows that could not be written to the views' logs.
 pub(crate) fn put_back(views: &[Arc<LiveView>], writes: Vec<ViewWrite>) {
     for write in writes {
-        if let Some(view) = views.iter().find(|view| view.shape.name.as_str() == write.view) {
+        if let Some(view) = views.iter().find(|view| view.stored_as() == write.view) {
             let mut log = view.log();
-            log.unwritten.insert(0, write.rows);
+            log.unwritten.insert(0, (write.record.applied.unwrap_or_default(), Arc::new(write.rows)));
             log.replace |= write.replace;
             log.stale = true;
         }

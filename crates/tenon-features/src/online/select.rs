@@ -3,17 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, Int64Array};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use serde_json::Value;
 use tenon_core::{FeatureViewName, Timestamp};
-use tenon_query::point_in_time::{Evaluated, Kernel, KeyType, Keys, Missing, PointInTimeError, moments};
+use tenon_query::point_in_time::{Kernel, KeyType, Keys, PointInTimeError, moments};
 
-use super::{Live, LiveView};
+use super::cell::Cell;
+use super::read::all_of;
+use super::request;
+use super::{Fetched, LiveView};
+use crate::plan::Plan;
 use crate::{FeatureError, FeatureStatus};
-
-/// Of a value that is no key so many characters are repeated.
-const LONGEST_TOLD: usize = 60;
 
 /// A feature of a view.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,60 +44,48 @@ pub struct OnlineColumn {
     pub statuses: Vec<FeatureStatus>,
     /// The event time of the newest row that the value used.
     pub event_at: Vec<Option<Timestamp>>,
+    /// The moment by which all rows that the value used were known; never after the moment asked for.
+    pub known_at: Vec<Option<Timestamp>>,
 }
 
 /// Features that are read together, of one generation of what is served: see [`crate::FeatureStore::select`].
+#[derive(Clone, Default)]
 pub struct Selected {
-    views: Vec<Chosen>,
+    pub(super) plan: Plan,
+    pub(super) views: Vec<Chosen>,
     /// The entity columns, each once.
     keys: Vec<(String, KeyType)>,
-    features: usize,
+    /// What else callers may send, each once.
+    request: Vec<String>,
 }
 
-/// A feature's place in its view, and in the answer.
-type Asked = (usize, usize);
-
-struct Chosen {
-    view: Arc<LiveView>,
+/// What of one view of rows is read.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    pub view: Arc<LiveView>,
     /// The features of it that are asked for.
-    kernel: Kernel,
-    /// Of each of them its place in the answer.
-    places: Vec<usize>,
+    pub kernel: Kernel,
+    /// Of each of them its place.
+    pub places: Vec<usize>,
 }
 
 impl Selected {
-    pub(crate) fn of(live: &Live, features: &[FeatureRef]) -> Result<Self, FeatureError> {
-        let mut selected = Self { views: Vec::new(), keys: Vec::new(), features: features.len() };
-        let mut chosen: Vec<(Arc<LiveView>, Vec<Asked>)> = Vec::new();
-        for (place, feature) in features.iter().enumerate() {
-            let view = match live.views.get(&feature.view) {
-                Some(Ok(view)) => view,
-                Some(Err(reason)) => {
-                    return Err(FeatureError::NotServed { view: feature.view.clone(), reason: reason.clone() });
-                }
-                None => return Err(FeatureError::NoView(feature.view.clone())),
-            };
-            let declared = &view.shape.view.features;
-            let at = declared.iter().position(|known| known.name == feature.feature);
-            let at = at.ok_or_else(|| FeatureError::NoFeature {
-                view: feature.view.clone(),
-                feature: feature.feature.clone(),
-                known: declared.iter().map(|known| known.name.clone()).collect(),
-            })?;
-            match chosen.iter_mut().find(|(known, _)| Arc::ptr_eq(known, view)) {
-                Some((_, features)) => features.push((at, place)),
-                None => {
-                    selected.keyed_by(view)?;
-                    chosen.push((Arc::clone(view), vec![(at, place)]));
-                }
-            }
-        }
-        for (view, features) in chosen {
+    /// The features of a plan, from live views.
+    pub(crate) fn of(
+        plan: Plan,
+        live: impl Fn(&FeatureViewName) -> Result<Arc<LiveView>, FeatureError>,
+    ) -> Result<Self, FeatureError> {
+        let request = plan.request().into_iter().map(str::to_owned).collect();
+        let mut selected = Self { plan: Plan::default(), views: Vec::new(), keys: Vec::new(), request };
+        for (name, asked) in &plan.rows {
+            let view = live(name)?;
+            selected.keyed_by(&view)?;
             let declared = &view.shape.view;
-            let asked = features.iter().map(|(at, _)| &declared.features[*at]);
-            let kernel = Kernel::new(declared.ttl.as_micros(), asked);
-            selected.views.push(Chosen { kernel, places: features.iter().map(|(_, place)| *place).collect(), view });
+            let kernel =
+                Kernel::new(declared.ttl.as_micros(), asked.iter().map(|asked| &declared.features[asked.feature]));
+            selected.views.push(Chosen { kernel, places: asked.iter().map(|asked| asked.place).collect(), view });
         }
+        selected.plan = plan;
         Ok(selected)
     }
 
@@ -121,154 +111,143 @@ impl Selected {
         self.keys.iter().map(|(column, _)| column.as_str())
     }
 
-    /// How many features there are.
-    pub fn features(&self) -> usize {
-        self.features
+    /// The names of the features, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.plan.answers.iter().map(|answer| answer.feature.as_str())
     }
 
-    /// The keys of `rows` entities from JSON, for [`Selected::read`]: `column` gives the `[rows]` values of a column, null
-    /// where a key is not known.
+    /// How many features there are.
+    pub fn features(&self) -> usize {
+        self.plan.answers.len()
+    }
+
+    /// What callers may send besides the entities' keys, for derived features, each once.
+    pub fn request(&self) -> impl Iterator<Item = &str> {
+        self.request.iter().map(String::as_str)
+    }
+
+    /// Whether a column that a caller sends is a number, or true or false, and not text.
+    pub fn is_no_text(&self, column: &str) -> bool {
+        let key = self.keys.iter().any(|(name, kind)| name == column && *kind != KeyType::Text);
+        let is_plain = |kind: &DataType| kind.is_numeric() || *kind == DataType::Boolean;
+        key || self.plan.sent().any(|(name, kind)| name == column && is_plain(kind))
+    }
+
+    /// What a caller sends for `rows` entities in JSON, for [`Selected::read`]: `column` gives the `[rows]` values of a column,
+    /// null where one is not known. Keys must be there; what derived features read besides may be.
     ///
     /// # Errors
-    /// [`FeatureError::NoEntity`] and [`FeatureError::EntityType`].
-    pub fn keys<'a>(
+    /// [`FeatureError::NoEntity`], [`FeatureError::EntityType`] and [`FeatureError::RequestType`].
+    pub fn sent<'a>(
         &self,
         rows: usize,
         column: impl Fn(&str) -> Option<&'a [Value]>,
     ) -> Result<RecordBatch, FeatureError> {
-        let read = |(name, key_type): &(String, KeyType)| {
-            let values = column(name).filter(|values| values.len() == rows);
-            let values = values.ok_or_else(|| FeatureError::NoEntity { column: name.clone() })?;
-            Ok((name.clone(), key_column(name, *key_type, values)?, true))
-        };
-        let columns = self.keys.iter().map(read).collect::<Result<Vec<_>, FeatureError>>()?;
-        match columns.is_empty() {
-            true => {
-                let options = RecordBatchOptions::new().with_row_count(Some(rows));
-                Ok(RecordBatch::try_new_with_options(
-                    Arc::new(arrow::datatypes::Schema::empty()),
-                    Vec::new(),
-                    &options,
-                )?)
-            }
-            false => Ok(RecordBatch::try_from_iter_with_nullable(columns)?),
+        let whole = |name: &str| column(name).filter(|values| values.len() == rows);
+        let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+        for (name, key_type) in &self.keys {
+            let values = whole(name).ok_or_else(|| FeatureError::NoEntity { column: name.clone() })?;
+            columns.push((name.clone(), request::keys(name, *key_type, values)?));
         }
+        for (name, kind) in self.plan.sent() {
+            // A column that names an entity may be read by an expression as well.
+            if let Some(values) = whole(name).filter(|_| columns.iter().all(|(known, _)| known != name)) {
+                columns.push((name.to_owned(), request::from_json(name, kind, &values.iter().collect::<Vec<_>>())?));
+            }
+        }
+        let fields: Vec<_> =
+            columns.iter().map(|(name, column)| Field::new(name, column.data_type().clone(), true)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let columns = columns.into_iter().map(|(_, column)| column).collect();
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
     }
 
     /// Each feature of all entities as of `at`, in the order in which features were selected. Where a part of an entity's
     /// key is null, so are its features.
     ///
     /// # Errors
-    /// When an entity's column is missing or of another type, and [`FeatureError::TooFarBack`].
-    pub fn read(&self, entities: &RecordBatch, at: Timestamp) -> Result<Vec<OnlineColumn>, FeatureError> {
-        self.read_at(entities, |_| Some(at.as_micros()))
+    /// When an entity's column is missing or of another type, [`FeatureError::TooFarBack`], and
+    /// [`FeatureError::Unavailable`]: nothing is answered where the store of one view is down.
+    pub async fn read(&self, entities: &RecordBatch, at: Timestamp) -> Result<Vec<OnlineColumn>, FeatureError> {
+        self.read_at(entities, |_| Some(at.as_micros())).await
     }
 
     /// The same, each entity as of its own moment in the column `at`; where that is null, so are the features.
     ///
     /// # Errors
     /// As [`Selected::read`], and [`FeatureError::Ahead`] for a moment after `not_after`.
-    pub fn read_each(
+    pub async fn read_each(
         &self,
         entities: &RecordBatch,
         at: &str,
         not_after: Timestamp,
     ) -> Result<Vec<OnlineColumn>, FeatureError> {
-        let Some(first) = self.views.first() else { return Ok(Vec::new()) };
-        let moments = moments(entities, at).map_err(failed(&first.view))?;
+        let moments = self.moments(entities, at)?;
         let ahead =
             (0..moments.len()).find(|row| moments.is_valid(*row) && moments.value(*row) > not_after.as_micros());
         if let Some(row) = ahead {
             let at = Timestamp::from_micros(moments.value(row));
             return Err(FeatureError::Ahead { row: row + 1, at, not_after });
         }
-        self.read_at(entities, |row| moments.is_valid(row).then(|| moments.value(row)))
+        self.read_at(entities, |row| moments.is_valid(row).then(|| moments.value(row))).await
     }
 
-    fn read_at(
+    async fn read_at(
         &self,
-        entities: &RecordBatch,
+        sent: &RecordBatch,
         moment: impl Fn(usize) -> Option<i64>,
     ) -> Result<Vec<OnlineColumn>, FeatureError> {
-        let rows = entities.num_rows();
-        let mut columns: Vec<OnlineColumn> = (0..self.features).map(|_| OnlineColumn::with_capacity(rows)).collect();
+        let (keys, fetched) = self.fetch(sent).await?;
+        fetched.unavailable()?;
+        self.fill(sent, &keys, &fetched, moment)
+    }
+
+    /// The column of moments, in microseconds.
+    pub(super) fn moments(&self, entities: &RecordBatch, at: &str) -> Result<Int64Array, FeatureError> {
+        moments(entities, at).map_err(FeatureError::Moments)
+    }
+
+    /// The keys of each view, and what the store has under them.
+    pub(super) async fn fetch(&self, sent: &RecordBatch) -> Result<(Vec<Keys>, Fetched), FeatureError> {
+        let keys = |Chosen { view, .. }: &Chosen| {
+            Keys::read(sent, &view.shape.view.entity, &view.shape.types).map_err(failed(view))
+        };
+        let keys = self.views.iter().map(keys).collect::<Result<Vec<_>, _>>()?;
+        let asked = self.views.iter().zip(&keys).map(|(chosen, keys)| (&chosen.view, || all_of(keys, sent.num_rows())));
+        let fetched = Fetched::of(asked).await;
+        Ok((keys, fetched))
+    }
+
+    /// Every feature of all rows, each as of its moment; where that is none, so are the features.
+    pub(super) fn fill(
+        &self,
+        sent: &RecordBatch,
+        keys: &[Keys],
+        fetched: &Fetched,
+        moment: impl Fn(usize) -> Option<i64>,
+    ) -> Result<Vec<OnlineColumn>, FeatureError> {
+        let rows = sent.num_rows();
+        let mut columns: Vec<OnlineColumn> = (0..self.plan.places).map(|_| OnlineColumn::with_capacity(rows)).collect();
         let mut key = Vec::with_capacity(64);
-        for Chosen { view, kernel, places } in &self.views {
-            let (shape, mut evaluator) = (&view.shape, kernel.evaluator());
-            let keys = Keys::read(entities, &shape.view.entity, &shape.types).map_err(failed(view))?;
+        for (chosen, keys) in self.views.iter().zip(keys) {
             for row in 0..rows {
                 key.clear();
-                let at = moment(row).filter(|_| keys.write(row, &mut key));
-                let Some(at) = at else {
-                    places.iter().for_each(|place| columns[*place].push(&NOTHING));
-                    continue;
-                };
-                let mut places = places.iter();
-                let push = |feature: Evaluated| {
-                    if let Some(place) = places.next() {
-                        columns[*place].push(&feature);
-                    }
-                };
-                view.read(&key, at, |rows, began| evaluator.evaluate(rows, at, began, push)).map_err(|from| {
-                    FeatureError::TooFarBack { view: shape.name.clone(), at: Timestamp::from_micros(at), from }
-                })?;
+                match moment(row).filter(|_| keys.write(row, &mut key)) {
+                    Some(at) => chosen.read(fetched, &key, at, |place, cell| columns[place].push(cell))?,
+                    None => chosen.places.iter().for_each(|place| columns[*place].push(Cell::NOTHING)),
+                }
             }
         }
-        Ok(columns)
-    }
-}
-
-/// What there is of an entity that is not known.
-pub(super) const NOTHING: Evaluated =
-    Evaluated { value: Err(Missing::NotFound), event_at: None, known_at: None, complete: false };
-
-impl OnlineColumn {
-    fn with_capacity(rows: usize) -> Self {
-        Self {
-            values: Vec::with_capacity(rows),
-            statuses: Vec::with_capacity(rows),
-            event_at: Vec::with_capacity(rows),
+        for step in &self.plan.computed {
+            let input = |name: &str, kind: &_| request::from_batch(name, kind, sent);
+            let cells = step.compute(rows, |place, row| columns[place].get(row), input, &moment)?;
+            cells.into_iter().for_each(|cell| columns[step.place].push(cell));
         }
-    }
-
-    fn push(&mut self, feature: &Evaluated) {
-        self.values.push(feature.value.ok());
-        self.statuses.push(FeatureStatus::of(feature));
-        self.event_at.push(feature.event_at.map(Timestamp::from_micros));
+        columns.truncate(self.plan.answers.len());
+        Ok(columns)
     }
 }
 
 fn failed(view: &LiveView) -> impl Fn(PointInTimeError) -> FeatureError {
     |source| FeatureError::View { view: view.shape.name.clone(), source }
-}
-
-fn key_column(name: &str, key_type: KeyType, values: &[Value]) -> Result<ArrayRef, FeatureError> {
-    let wrong = |row: usize, value: &Value| {
-        let mut found: String = value.to_string().chars().take(LONGEST_TOLD).collect();
-        if values.len() > 1 {
-            found.push_str(&format!(" in row {}", row + 1));
-        }
-        FeatureError::EntityType { column: name.to_owned(), found, wanted: key_type.words() }
-    };
-    let values_or_null = || values.iter().enumerate().map(|(row, value)| (row, (!value.is_null()).then_some(value)));
-    Ok(match key_type {
-        KeyType::Text => {
-            let text = |(row, value): (usize, Option<&'_ Value>)| {
-                value.map(|value| value.as_str().map(str::to_owned).ok_or_else(|| wrong(row, value))).transpose()
-            };
-            Arc::new(values_or_null().map(text).collect::<Result<StringArray, _>>()?)
-        }
-        KeyType::Integer => {
-            let number = |(row, value): (usize, Option<&Value>)| {
-                value.map(|value| value.as_i64().ok_or_else(|| wrong(row, value))).transpose()
-            };
-            Arc::new(values_or_null().map(number).collect::<Result<Int64Array, _>>()?)
-        }
-        KeyType::Boolean => {
-            let flag = |(row, value): (usize, Option<&Value>)| {
-                value.map(|value| value.as_bool().ok_or_else(|| wrong(row, value))).transpose()
-            };
-            Arc::new(values_or_null().map(flag).collect::<Result<BooleanArray, _>>()?)
-        }
-    })
 }

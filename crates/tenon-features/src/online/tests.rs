@@ -21,7 +21,7 @@ async fn view() -> Arc<LiveView> {
     let schema = flights(&[]).schema();
     let query = RowsQuery::plan(&session, &spec.source, "flights", Arc::clone(&schema)).await.unwrap();
     let shape = Shape::new(&name, spec, &schema, query.schema()).unwrap();
-    Arc::new(LiveView::new(shape, &spec.source, query))
+    Arc::new(LiveView::new(shape, &spec.source, query, None))
 }
 
 /// What [`crate::FeatureStore::feed`] does with a version that comes next.
@@ -33,13 +33,13 @@ async fn feed(view: &LiveView, rows: &RecordBatch, version: u64) {
 }
 
 fn write(file: &OnlineFile, views: &[Arc<LiveView>]) {
-    let known: Vec<String> = views.iter().map(|view| view.shape.name.as_str().to_owned()).collect();
-    file.write(&take_unwritten(views), &known).unwrap();
+    let known: Vec<String> = views.iter().map(|view| view.stored_as()).collect();
+    file.write(&take_unwritten(views), Some(&known)).unwrap();
 }
 
 async fn reopened(file: &OnlineFile) -> (Option<u64>, Arc<LiveView>) {
     let restored = view().await;
-    let (record, chunks) = file.load("aircraft_delay").unwrap().unwrap();
+    let (record, chunks) = file.load(&restored.stored_as()).unwrap().unwrap();
     assert_eq!(record.definition, restored.shape.definition);
     restored.restore(&record, &chunks, FAR);
     (record.applied, restored)
@@ -61,23 +61,24 @@ fn day(day: i64) -> RecordBatch {
 async fn a_row_from_the_future_or_the_deep_past_changes_no_answer() {
     let views = [view().await];
     feed(&views[0], &flights(&[("N1", 8, 8, 10.0), ("N1", 9, 12, 99.0), ("N1", 14, 14, 50.0)]), 1).await;
-    let read = |tail: &str, at: i64| {
-        let entities = json!({ "tailnum": tail });
-        one(&views, entities.as_object().unwrap(), Timestamp::from_micros(at * HOUR)).unwrap()
-    };
-    let row = read("N1", 11);
+    let read = async |tail: &str, at: i64| one(&views[0], json!({ "tailnum": tail }), at * HOUR).await.unwrap();
+    let row = read("N1", 11).await;
     assert_eq!(row.values, [Some(10.0), Some(10.0), Some(1.0)]);
     assert_eq!(row.known_at, vec![Some(Timestamp::from_micros(8 * HOUR)); 3]);
-    assert_eq!(read("N1", 12).values[0], Some(99.0));
-    assert_eq!(read("N1", 12).known_at[0], Some(Timestamp::from_micros(12 * HOUR)));
-    assert_eq!(read("N1", 12).event_at[0], Some(Timestamp::from_micros(9 * HOUR)));
-    let stale = read("N1", 40);
+    assert_eq!(read("N1", 12).await.values[0], Some(99.0));
+    assert_eq!(read("N1", 12).await.known_at[0], Some(Timestamp::from_micros(12 * HOUR)));
+    assert_eq!(read("N1", 12).await.event_at[0], Some(Timestamp::from_micros(9 * HOUR)));
+    let stale = read("N1", 40).await;
     assert_eq!(stale.values, [None, None, Some(0.0)]);
     assert_eq!(stale.statuses[..2], [FeatureStatus::OutsideMaxAge; 2]);
     let nobody = [FeatureStatus::NotFound, FeatureStatus::NotFound, FeatureStatus::IncompleteWindow];
-    assert_eq!(read("N9", 11).statuses, nobody);
-    assert_eq!(read("N9", 20).statuses[2], FeatureStatus::Present, "from 8 to 20 the history says that there was none");
-    let [last, mean, count] = read("N1", 12).statuses[..] else { panic!() };
+    assert_eq!(read("N9", 11).await.statuses, nobody);
+    assert_eq!(
+        read("N9", 20).await.statuses[2],
+        FeatureStatus::Present,
+        "from 8 to 20 the history says that there was none"
+    );
+    let [last, mean, count] = read("N1", 12).await.statuses[..] else { panic!() };
     assert_eq!(
         (last, mean, count),
         (FeatureStatus::Present, FeatureStatus::IncompleteWindow, FeatureStatus::IncompleteWindow)
@@ -87,10 +88,10 @@ async fn a_row_from_the_future_or_the_deep_past_changes_no_answer() {
 #[tokio::test]
 async fn keys_that_are_missing_give_nulls_and_keys_of_another_type_an_error() {
     let views = [view().await];
-    let read = |entities: serde_json::Value| one(&views, entities.as_object().unwrap(), Timestamp::from_micros(0));
-    assert_eq!(read(json!({})).unwrap().values, [None; 3]);
-    assert_eq!(read(json!({ "tailnum": null })).unwrap().statuses, [FeatureStatus::NotFound; 3]);
-    let told = read(json!({ "tailnum": 7 })).unwrap_err().to_string();
+    let read = |entities: serde_json::Value| one(&views[0], entities, 0);
+    assert_eq!(read(json!({})).await.unwrap().values, [None; 3]);
+    assert_eq!(read(json!({ "tailnum": null })).await.unwrap().statuses, [FeatureStatus::NotFound; 3]);
+    let told = read(json!({ "tailnum": 7 })).await.unwrap_err().to_string();
     assert_eq!(told, "`tailnum` names an entity by text, and the request has 7");
 }
 
@@ -103,10 +104,9 @@ async fn the_past_beyond_what_is_kept_is_refused_and_memory_stays_bounded() {
     // 12 hours of life, two days of slack, and at most one day until the next sweep.
     let rows = views[0].dump().len();
     assert!(rows <= 2 * 84 * 3, "{rows} rows are kept");
-    let entities = json!({ "tailnum": "N1" });
-    let read = |day: i64| one(&views, entities.as_object().unwrap(), Timestamp::from_micros(day * 24 * HOUR));
-    assert!(read(28).unwrap().values[0].is_some());
-    assert!(matches!(read(20), Err(FeatureError::TooFarBack { .. })));
+    let read = |day: i64| one(&views[0], json!({ "tailnum": "N1" }), day * 24 * HOUR);
+    assert!(read(28).await.unwrap().values[0].is_some());
+    assert!(matches!(read(20).await, Err(FeatureError::TooFarBack { .. })));
 }
 
 #[tokio::test]
@@ -213,13 +213,16 @@ async fn many_small_flushes_are_merged_without_loss() {
         feed(&views[0], &flights(&[("N1", at, at, version as f64), ("N2", at, at, 1.0)]), version).await;
         write(&file, &views);
     }
-    let (_, chunks) = file.load("aircraft_delay").unwrap().unwrap();
+    let stored = views[0].stored_as();
+    let (_, chunks) = file.load(&stored).unwrap().unwrap();
     assert!(chunks.len() <= 65, "{} chunks", chunks.len());
     let (applied, restored) = reopened(&file).await;
     assert_eq!(applied, Some(149));
     assert_eq!(restored.dump(), views[0].dump());
-    file.write(&[], &[]).unwrap();
-    assert!(file.load("aircraft_delay").unwrap().is_none(), "views that are gone are forgotten");
+    file.write(&[], None).unwrap();
+    assert!(file.load(&stored).unwrap().is_some(), "who may still want them is not known");
+    file.write(&[], Some(&[])).unwrap();
+    assert!(file.load(&stored).unwrap().is_none(), "views that are gone are forgotten");
 }
 
 #[tokio::test]
@@ -239,7 +242,16 @@ async fn a_reset_replaces_everything_but_rows_ahead() {
 }
 
 fn live(view: &Arc<LiveView>) -> Live {
-    Live { views: [(view.shape.name.clone(), Ok(Arc::clone(view)))].into(), ..Live::default() }
+    let views = [(view.shape.name.clone(), Ok(Arc::clone(view)))].into();
+    Live { specs: Some(Arc::new(fixture::company())), views, ..Live::default() }
+}
+
+const FEATURES: [&str; 3] = ["last_arr_delay", "mean_arr_delay_6h", "landings"];
+
+/// All features of one entity.
+async fn one(view: &Arc<LiveView>, entities: serde_json::Value, at: i64) -> Result<crate::OnlineRow, FeatureError> {
+    let selected = live(view).select(&refs(&FEATURES)).unwrap();
+    selected.row(entities.as_object().unwrap(), Timestamp::from_micros(at)).await
 }
 
 fn refs(features: &[&str]) -> Vec<FeatureRef> {
@@ -254,16 +266,15 @@ async fn a_selection_reads_of_many_what_is_read_of_each() {
         feed(&views[0], &day(version), version as u64).await;
     }
     let order = ["landings", "last_arr_delay"];
-    let selected = Selected::of(&live(&views[0]), &refs(&order)).unwrap();
+    let selected = live(&views[0]).select(&refs(&order)).unwrap();
     assert_eq!(selected.entities().collect::<Vec<_>>(), ["tailnum"]);
     let tails = [json!("N1"), json!("N9"), json!(null), json!("N4"), json!("")];
-    let keys = selected.keys(tails.len(), |column| (column == "tailnum").then_some(&tails[..])).unwrap();
+    let keys = selected.sent(tails.len(), |column| (column == "tailnum").then_some(&tails[..])).unwrap();
     for hour in [48, 60, 71, 80] {
         let at = Timestamp::from_micros(hour * HOUR);
-        let columns = selected.read(&keys, at).unwrap();
+        let columns = selected.read(&keys, at).await.unwrap();
         for (row, tail) in tails.iter().enumerate() {
-            let entities = json!({ "tailnum": tail });
-            let one = one(&views, entities.as_object().unwrap(), at).unwrap();
+            let one = one(&views[0], json!({ "tailnum": tail }), at.as_micros()).await.unwrap();
             for (column, place) in columns.iter().zip([2, 0]) {
                 assert_eq!(
                     (column.values[row], column.statuses[row], column.event_at[row]),
@@ -280,22 +291,23 @@ async fn a_selection_as_of_each_moment_is_the_same_as_many() {
     let views = [view().await];
     feed(&views[0], &day(1), 1).await;
     let asked = flights(&[("N1", 30, 30, 0.0), ("N2", 40, 40, 0.0), ("", 41, 41, 0.0), ("N4", 47, 47, 0.0)]);
-    let selected = Selected::of(&live(&views[0]), &refs(&["last_arr_delay", "mean_arr_delay_6h", "landings"])).unwrap();
-    let columns = selected.read_each(&asked, "landed_at", Timestamp::from_micros(47 * HOUR)).unwrap();
-    let rows = many(&views, &asked, "landed_at").unwrap();
+    let selected = live(&views[0]).select(&refs(&FEATURES)).unwrap();
+    let columns = selected.read_each(&asked, "landed_at", Timestamp::from_micros(47 * HOUR)).await.unwrap();
+    let rows = selected.rows(&asked, "landed_at").await.unwrap();
     for (row, one) in rows.iter().enumerate() {
         let read: Vec<_> = columns.iter().map(|column| column.values[row]).collect();
         assert_eq!((read, one.values.len()), (one.values.clone(), 3));
     }
     assert!(columns[0].values[0].is_some());
-    let told = selected.read_each(&asked, "landed_at", Timestamp::from_micros(46 * HOUR)).unwrap_err().to_string();
+    let told =
+        selected.read_each(&asked, "landed_at", Timestamp::from_micros(46 * HOUR)).await.unwrap_err().to_string();
     assert!(told.starts_with("row 4 asks as of 1970-01-02T23:00:00Z, which is in the future"), "{told}");
 }
 
 #[tokio::test]
 async fn what_cannot_be_selected_is_told() {
     let view = view().await;
-    let of = |features: &[FeatureRef]| Selected::of(&live(&view), features);
+    let of = |features: &[FeatureRef]| live(&view).select(features);
     let told = of(&refs(&["last_delay"])).err().unwrap().to_string();
     assert_eq!(
         told,
@@ -304,12 +316,12 @@ async fn what_cannot_be_selected_is_told() {
     let other = FeatureRef { view: FeatureViewName::new("other").unwrap(), feature: "x".to_owned() };
     assert!(matches!(of(&[other]), Err(FeatureError::NoView(_))));
     let selected = of(&refs(&["landings"])).unwrap();
-    let keys = |values: &'static [serde_json::Value], rows: usize| selected.keys(rows, |_| Some(values));
+    let keys = |values: &'static [serde_json::Value], rows: usize| selected.sent(rows, |_| Some(values));
     let values: &'static [serde_json::Value] = Box::leak(Box::new([json!("N1"), json!(7)]));
     let told = keys(values, 2).unwrap_err().to_string();
     assert_eq!(told, "`tailnum` names an entity by text, and the request has 7 in row 2");
     assert!(matches!(keys(values, 3), Err(FeatureError::NoEntity { .. })));
-    assert!(matches!(selected.keys(2, |_| None), Err(FeatureError::NoEntity { .. })));
+    assert!(matches!(selected.sent(2, |_| None), Err(FeatureError::NoEntity { .. })));
 }
 
 #[tokio::test]
@@ -319,9 +331,8 @@ async fn rows_that_came_too_late_to_be_the_last_are_counted() {
     let late = flights(&[("N1", 7, 7, 99.0), ("N1", 8, 8, 10.0), ("N2", 9, 9, 2.0), ("N3", 1, 1, 5.0)]);
     feed(&view, &late, 2).await;
     let taken = view.take(&[late]).await.unwrap();
-    assert_eq!(view.overtaken(&taken), 1);
-    let entities = json!({ "tailnum": "N1" });
-    let row = one(&[Arc::clone(&view)], entities.as_object().unwrap(), Timestamp::from_micros(9 * HOUR)).unwrap();
+    assert_eq!(view.overtaken(&taken).await, Some(1));
+    let row = one(&view, json!({ "tailnum": "N1" }), 9 * HOUR).await.unwrap();
     assert_eq!(
         row.values,
         [Some(10.0), Some((10.0 + 10.0 + 99.0) / 3.0), Some(3.0)],

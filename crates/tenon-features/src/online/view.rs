@@ -11,9 +11,10 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tenon_core::spec::FeatureViewSpec;
 use tenon_core::{Digest, FeatureViewName, Span, Timestamp};
 use tenon_query::RowsQuery;
-use tenon_query::point_in_time::{Kernel, KeyType, PointInTimeError, Rows, SourceRows, Timeline, View};
+use tenon_query::point_in_time::{KeyType, PointInTimeError, Rows, SourceRows, Timeline, View};
 
-use super::ViewRecord;
+use super::redis::InRedis;
+use super::{Fetched, ViewRecord};
 use crate::{FeatureError, definition};
 
 /// How late a row may arrive, and how far back a read may ask: for so long beyond its time to live the store keeps each
@@ -32,8 +33,6 @@ pub(crate) struct Shape {
     pub name: FeatureViewName,
     pub dataset: String,
     pub view: View,
-    /// All features of the view.
-    pub kernel: Kernel,
     pub types: Vec<KeyType>,
     /// The columns of the dataset, for which the source is compiled.
     pub input: SchemaRef,
@@ -52,21 +51,23 @@ impl Shape {
         Ok(Self {
             name: name.clone(),
             dataset: spec.dataset.as_str().to_owned(),
-            kernel: view.kernel(),
             view,
             types: KeyType::all_of(source, &spec.entity)?,
             input: Arc::clone(dataset),
-            definition: definition::digest(&(spec, format!("{:?}", dataset.fields()))),
+            definition: definition::digest(&(spec.meaning(), format!("{:?}", dataset.fields()))),
         })
     }
 }
 
-/// One feature view in memory: each entity's recent rows, and what of them has yet to be written.
+/// One feature view: each entity's recent rows, and what of them has yet to be written. All of them are in memory, or the
+/// rows that are not in Redis.
 pub(crate) struct LiveView {
     pub shape: Shape,
     /// The view's source.
     pub source: String,
     query: RowsQuery,
+    /// Where most of its rows are, where that is not here.
+    pub redis: Option<InRedis>,
     shards: Vec<RwLock<Shard>>,
     /// Every row whose event is at or after this moment is here. Raised before the first older row goes.
     horizon: AtomicI64,
@@ -76,6 +77,7 @@ pub(crate) struct LiveView {
 }
 
 /// Where a view stands.
+#[derive(Clone, Copy)]
 pub(crate) struct State {
     /// As [`Log::applied`].
     pub applied: Option<u64>,
@@ -99,8 +101,8 @@ pub(crate) struct Log {
     pub began: i64,
     /// Rows that were fed ahead of their commit.
     pub ahead: Vec<SourceRows>,
-    /// Committed rows that are not in the file.
-    pub unwritten: Vec<SourceRows>,
+    /// Committed rows that are not in the file or in Redis, with the version in which they came.
+    pub unwritten: Vec<(u64, Arc<SourceRows>)>,
     /// The file's rows are to be replaced, not added to.
     pub replace: bool,
     /// The file's cursor is behind.
@@ -109,11 +111,12 @@ pub(crate) struct Log {
 
 impl LiveView {
     /// A view without rows.
-    pub(crate) fn new(shape: Shape, source: &str, query: RowsQuery) -> Self {
+    pub(crate) fn new(shape: Shape, source: &str, query: RowsQuery, redis: Option<InRedis>) -> Self {
         Self {
             shape,
             source: source.to_owned(),
             query,
+            redis,
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             horizon: AtomicI64::new(i64::MIN),
             began: AtomicI64::new(NEVER),
@@ -127,6 +130,11 @@ impl LiveView {
                 stale: true,
             }),
         }
+    }
+
+    /// What the store calls it: its name with what it means, so that two definitions of one name stand side by side.
+    pub(crate) fn stored_as(&self) -> String {
+        format!("{}@{}", self.shape.name, &self.shape.definition.hex()[..16])
     }
 
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
@@ -182,7 +190,7 @@ impl LiveView {
                 put(&mut shards[shard_of(rows.key(row))], rows, row);
             }
         }
-        log.unwritten = vec![rows];
+        log.unwritten = vec![(state.applied.unwrap_or_default(), Arc::new(rows))];
         log.replace = true;
         log.stale = true;
     }
@@ -222,7 +230,7 @@ impl LiveView {
     pub(crate) fn commit(&self, log: &mut Log, rows: impl IntoIterator<Item = SourceRows>, version: u64) {
         for rows in rows {
             log.began = log.began.min(rows.began().unwrap_or(NEVER));
-            log.unwritten.push(rows);
+            log.unwritten.push((version, Arc::new(rows)));
         }
         log.applied = Some(version);
         log.stale = true;
@@ -243,6 +251,11 @@ impl LiveView {
     /// Reads one entity's rows as of `at` (microseconds), with what [`LiveView::began`] says.
     ///
     /// # Errors
+    /// Whether it is kept in Redis, and Redis holds nothing of use.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.redis.as_ref().is_some_and(InRedis::is_lost)
+    }
+
     /// The earliest moment that can be served, where `at` lies before it.
     pub(crate) fn read<T>(
         &self,
@@ -252,11 +265,32 @@ impl LiveView {
     ) -> Result<T, Timestamp> {
         let shard = self.shard(key).read();
         // Under the lock: a row that is gone from this shard went after the horizon had been raised.
-        let from = self.horizon().saturating_add(self.shape.view.ttl.as_micros()).saturating_sub(1);
-        if self.horizon() > i64::MIN && at < from {
+        if let Some(from) = self.serves_from(self.horizon()).filter(|from| at < *from) {
             return Err(Timestamp::from_micros(from));
         }
         Ok(read(shard.get(key).map_or_else(Rows::none, Timeline::rows), self.began()))
+    }
+
+    /// The earliest moment that can be served, where all rows from `horizon` on are there; none: every one.
+    pub(crate) fn serves_from(&self, horizon: i64) -> Option<i64> {
+        let from = horizon.saturating_add(self.shape.view.ttl.as_micros()).saturating_sub(1);
+        (horizon > i64::MIN).then_some(from)
+    }
+
+    /// A copy of an entity's rows that are in memory.
+    pub(crate) fn held(&self, key: &[u8]) -> Option<Timeline> {
+        self.shard(key).read().get(key).cloned()
+    }
+
+    /// Where the view stands, by its log.
+    pub(crate) fn record(&self, log: &Log) -> ViewRecord {
+        ViewRecord {
+            definition: self.shape.definition,
+            applied: log.applied,
+            newest: log.newest,
+            began: log.began,
+            horizon: self.horizon(),
+        }
     }
 
     /// Hands over the rows of entities, shard by shard, until there were `enough`; a shard that was begun is finished.
@@ -273,21 +307,18 @@ impl LiveView {
     }
 
     /// How many of these rows, which are in, are older than the newest of their entity: they count in windows, and are not
-    /// what is served as the last value.
-    pub(crate) fn overtaken(&self, rows: &SourceRows) -> usize {
+    /// what is served as the last value. None where that cannot be found out now.
+    pub(crate) async fn overtaken(self: &Arc<Self>, rows: &SourceRows) -> Option<usize> {
         let horizon = self.horizon();
-        let is_older = |row: &usize| {
-            let event = rows.events()[*row];
-            let newest = |timeline: &Timeline| timeline.rows().events().last().copied();
-            event < horizon
-                || self
-                    .shard(rows.key(*row))
-                    .read()
-                    .get(rows.key(*row))
-                    .and_then(newest)
-                    .is_some_and(|last| event < last)
-        };
-        (0..rows.len()).filter(is_older).count()
+        let keys = || (0..rows.len()).map(|row| rows.key(row).to_vec()).collect::<Vec<_>>();
+        let fetched = Fetched::of([(self, keys)]).await;
+        let mut overtaken = 0;
+        for row in 0..rows.len() {
+            let event = rows.events()[row];
+            let newest = fetched.newest(self, rows.key(row)).ok()?;
+            overtaken += usize::from(event < horizon || newest.is_some_and(|newest| event < newest));
+        }
+        Some(overtaken)
     }
 
     /// How far back rows are kept when `newest` is the newest event: for a feature of a lifetime, all of them.

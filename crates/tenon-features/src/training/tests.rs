@@ -21,10 +21,12 @@ fn observed(rows: &[(i64, &str, i64, Option<bool>)]) -> RecordBatch {
     .unwrap()
 }
 
-fn sourced(flights: &RecordBatch) -> Vec<Sourced> {
+fn features(flights: &RecordBatch) -> Features {
     let specs = fixture::company();
     let (name, view) = specs.feature_views.iter().next().unwrap();
-    vec![Sourced::new(name, &view.spec, vec![flights.clone()]).unwrap()]
+    let features = definition::refs(&definition::view(&specs, name).unwrap());
+    let plan = Plan::of(&specs, &DerivedViews::new(), &features).unwrap();
+    Features { plan, views: vec![Sourced::new(name, &view.spec, vec![flights.clone()]).unwrap()] }
 }
 
 fn frame(observations: &[RecordBatch], flights: &RecordBatch, test: f64) -> Result<TrainingFrame, FeatureError> {
@@ -37,7 +39,7 @@ fn frame(observations: &[RecordBatch], flights: &RecordBatch, test: f64) -> Resu
         test,
         known_by: Timestamp::from_micros(100 * HOUR),
     };
-    set.frame(observations, &sourced(flights), Vec::new(), Digest::of("definition"))
+    set.frame(observations, &features(flights), Vec::new(), Digest::of("definition"))
 }
 
 fn shown(frame: &TrainingFrame) -> String {

@@ -5,17 +5,17 @@
 #[allow(dead_code)]
 mod fixture;
 
+mod derived;
 mod property;
 mod replay;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use tenon_company::Catalog;
 use tenon_core::clock::ManualClock;
 use tenon_core::{DatasetName, Digest, Principal, Timestamp};
-use tenon_features::{FeatureStore, FeatureStoreOptions};
+use tenon_features::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
 use tenon_ledger::{Ledger, LedgerOptions};
 
@@ -47,7 +47,7 @@ impl World {
 
     async fn store(&self, file: &str) -> FeatureStore {
         let options = FeatureStoreOptions {
-            online: Path::join(self.folder.path(), file),
+            online: OnlinePlace::File(self.folder.path().join(file)),
             lake: self.lake.clone(),
             catalog: self.catalog.clone(),
             clock: self.clock.clone(),

@@ -130,7 +130,7 @@ async fn compare(world: &World, store: &FeatureStore, now: i64) -> Result<(), Te
         let names = world.catalog.specs().feature_views[&view].spec.features.keys().cloned().collect::<Vec<_>>();
         let features: Vec<_> = names.into_iter().map(|feature| FeatureRef { view: view.clone(), feature }).collect();
         let online = store.select(&features).unwrap();
-        let online = online.read_each(&asked, "decided_at", Timestamp::from_micros(now * HOUR)).unwrap();
+        let online = online.read_each(&asked, "decided_at", Timestamp::from_micros(now * HOUR)).await.unwrap();
         let joined = store.point_in_time(&[view], &asked, "decided_at", &tables).await.unwrap();
         for (at, (feature, column)) in features.iter().zip(&online).enumerate() {
             let offline = joined.column(2 + at).as_primitive::<Float32Type>();

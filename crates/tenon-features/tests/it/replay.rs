@@ -54,8 +54,8 @@ fn observations(hours: std::ops::Range<i64>) -> RecordBatch {
     .unwrap()
 }
 
-fn read(store: &FeatureStore, tail: &str, at: Timestamp) -> OnlineRow {
-    store.online(&model(), json!({ "tailnum": tail }).as_object().unwrap(), at).unwrap()
+async fn read(store: &FeatureStore, tail: &str, at: Timestamp) -> OnlineRow {
+    store.online(&model(), json!({ "tailnum": tail }).as_object().unwrap(), at).await.unwrap()
 }
 
 fn bits(values: &[Option<f32>]) -> Vec<Option<u32>> {
@@ -72,7 +72,9 @@ async fn live(world: &World, store: &FeatureStore, days: std::ops::Range<i64>) -
             world.clock.advance_to(moment(hour));
             rows.push(landings(hour));
             store.feed_ahead("flights", &[landings(hour)]).await.unwrap();
-            decided.extend(decisions(hour).map(|(id, tail)| (id, read(store, tail, moment(hour)))));
+            for (id, tail) in decisions(hour) {
+                decided.push((id, read(store, tail, moment(hour)).await));
+            }
         }
         let rows = arrow::compute::concat_batches(&rows[0].schema(), &rows).unwrap();
         let (version, _) = world.write("flights", &day.to_string(), rows).await;
@@ -145,7 +147,11 @@ async fn a_crash_at_any_moment_leaves_what_the_lake_has() {
         let built = world.store(&format!("built-{day}.redb")).await;
         for hour in (day * 24 - 20).max(0)..(day + 1) * 24 {
             for tail in TAILS {
-                assert_eq!(read(&store, tail, moment(hour)), read(&built, tail, moment(hour)), "{tail} at {hour}");
+                assert_eq!(
+                    read(&store, tail, moment(hour)).await,
+                    read(&built, tail, moment(hour)).await,
+                    "{tail} at {hour}"
+                );
             }
         }
     }
@@ -176,17 +182,17 @@ async fn versions_count_once_and_missed_ones_are_read_again() {
     ahead.committed("flights", versions[4].0.0).await.unwrap();
     let built = world.store("built.redb").await;
     for tail in TAILS {
-        let row = read(&built, tail, moment(4));
-        assert_eq!(read(&late, tail, moment(4)), row);
-        assert_eq!(read(&ahead, tail, moment(4)), row);
-        assert_eq!(read(&store, tail, moment(4)), row);
-        assert_eq!(read(&other, tail, moment(4)), row);
+        let row = read(&built, tail, moment(4)).await;
+        assert_eq!(read(&late, tail, moment(4)).await, row);
+        assert_eq!(read(&ahead, tail, moment(4)).await, row);
+        assert_eq!(read(&store, tail, moment(4)).await, row);
+        assert_eq!(read(&other, tail, moment(4)).await, row);
     }
     // What was refused leaves no trace.
     store.feed_ahead("flights", &[landings(4)]).await.unwrap();
-    assert_ne!(read(&store, "N1", moment(4)), read(&built, "N1", moment(4)));
+    assert_ne!(read(&store, "N1", moment(4)).await, read(&built, "N1", moment(4)).await);
     store.discard_ahead("flights").await.unwrap();
-    assert_eq!(read(&store, "N1", moment(4)), read(&built, "N1", moment(4)));
+    assert_eq!(read(&store, "N1", moment(4)).await, read(&built, "N1", moment(4)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,16 +204,16 @@ async fn a_view_that_is_applied_later_is_served_with_all_that_came_before() {
     world.clock.advance_to(moment(24));
     world.catalog.replace(specs(VIEW, "window = \"6h\"", "window = \"5h\""));
     store.refresh().await.unwrap();
-    let ahead = read(&store, "N1", moment(24));
+    let ahead = read(&store, "N1", moment(24)).await;
     let (version, _) = world.write("flights", "24", landings(24)).await;
     store.committed("flights", version).await.unwrap();
-    assert_eq!(read(&store, "N1", moment(24)), ahead);
+    assert_eq!(read(&store, "N1", moment(24)).await, ahead);
     let built = world.store("built.redb").await;
-    assert_eq!(read(&built, "N1", moment(24)), ahead);
+    assert_eq!(read(&built, "N1", moment(24)).await, ahead);
 
     world.catalog.replace(specs(VIEW, "SELECT tailnum,", "SELECT DISTINCT tailnum,"));
     store.refresh().await.unwrap();
-    let told = store.online(&model(), json!({}).as_object().unwrap(), moment(24)).unwrap_err();
+    let told = store.online(&model(), json!({}).as_object().unwrap(), moment(24)).await.unwrap_err();
     assert!(matches!(&told, FeatureError::NotServed { .. }), "{told}");
     assert!(store.check_view(&FeatureViewName::new("aircraft_delay").unwrap()).await.is_err());
 }
@@ -218,14 +224,14 @@ async fn many_reads_are_as_single_ones_and_as_the_join() {
     let store = world.store("online.redb").await;
     live(&world, &store, 0..2).await;
     let asked = observations(24..48);
-    let many = store.online_many(&model(), &asked, "decided_at").unwrap();
+    let many = store.online_many(&model(), &asked, "decided_at").await.unwrap();
     let tables = store.training_set(&model(), moment(48)).await.unwrap().record.tables;
     let view = FeatureViewName::new("aircraft_delay").unwrap();
     let joined = store.point_in_time(&[view], &asked, "decided_at", &tables).await.unwrap();
     let tails = asked.column(1).as_string::<i32>();
     for (row, read_at_once) in many.iter().enumerate() {
         let at = moment(24 + row as i64 / 2);
-        assert_eq!(*read_at_once, read(&store, tails.value(row), at));
+        assert_eq!(*read_at_once, read(&store, tails.value(row), at).await);
         let offline: Vec<Option<f32>> = (4..7)
             .map(|at| {
                 let column = joined.column(at).as_primitive::<Float32Type>();
@@ -260,7 +266,7 @@ async fn a_selection_is_as_the_join_and_what_is_found_says_how_it_stands() {
     let features = store.features_of(&model()).unwrap();
     let names: Vec<&str> = features.iter().map(|feature| feature.feature.as_str()).collect();
     assert_eq!(names, ["last_arr_delay", "mean_arr_delay_6h", "landings"]);
-    let columns = store.select(&features).unwrap().read_each(&asked, "decided_at", moment(48)).unwrap();
+    let columns = store.select(&features).unwrap().read_each(&asked, "decided_at", moment(48)).await.unwrap();
     let tables = store.training_set(&model(), moment(48)).await.unwrap().record.tables;
     let view = FeatureViewName::new("aircraft_delay").unwrap();
     let joined = store.point_in_time(&[view], &asked, "decided_at", &tables).await.unwrap();

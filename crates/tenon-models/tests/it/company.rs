@@ -10,7 +10,7 @@ use tenon_core::clock::ManualClock;
 use tenon_core::id::SeededIds;
 use tenon_core::spec::{SpecFile, SpecSet};
 use tenon_core::{DatasetName, Digest, ModelName, Principal, Timestamp};
-use tenon_features::{FeatureStore, FeatureStoreOptions};
+use tenon_features::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
 use tenon_ledger::{Ledger, LedgerOptions};
 use tenon_models::{Models, ModelsOptions, TrainRequest};
@@ -69,7 +69,7 @@ impl World {
         }
         clock.advance_to(Timestamp::from_micros(HOUR * (JOBS as i64 + 100)));
         let options = FeatureStoreOptions {
-            online: folder.path().join("online.redb"),
+            online: OnlinePlace::File(folder.path().join("online.redb")),
             lake,
             catalog: catalog.clone(),
             clock: clock.clone(),

@@ -24,7 +24,7 @@ use tenon_core::{
     AsOf, Clock, DatasetName, DeploymentName, Digest, ModelVersionRef, NewFact, Payload, PodName, Principal, Span,
     Timestamp,
 };
-use tenon_features::{FeatureStore, FeatureStoreOptions};
+use tenon_features::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
 use tenon_ledger::{Ledger, LedgerOptions};
 use tenon_models::{Models, ModelsOptions};
@@ -124,7 +124,7 @@ impl World {
         };
         let lake = Lake::open(options).await.unwrap();
         let features = FeatureStore::open(FeatureStoreOptions {
-            online: folder.path().join("online"),
+            online: OnlinePlace::File(folder.path().join("online")),
             lake: lake.clone(),
             catalog: catalog.clone(),
             clock: clock.clone(),

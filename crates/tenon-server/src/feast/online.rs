@@ -11,13 +11,15 @@ use axum::{Extension, Json};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
-use tenon_core::spec::closest;
+use tenon_core::spec::{ResourceKind, ResourceRef, closest};
 use tenon_core::{FeatureViewName, Timestamp};
 use tenon_features::{FeatureError, FeatureRef, FeatureStatus, OnlineColumn};
+use tokio::runtime::Handle;
 
 use super::Refusal;
+use crate::access::must_exist;
 use crate::caller::Caller;
-use crate::features::{may_read, of_service, told};
+use crate::features::{Service, may_read, of_service, told};
 use crate::house::{House, aside};
 use crate::problem::Problem;
 
@@ -102,7 +104,7 @@ pub(crate) async fn get_online_features(
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Result<Response, Refusal> {
     let Json(asked) = asked.map_err(Problem::from)?;
-    let features = features(&house, &caller, &asked).await?;
+    let Service { features, selected } = service(&house, &caller, &asked).await?;
     let rows = rows(&asked.entities)?;
     known_columns(&house, &asked.entities)?;
     let names = names(&asked, &features)?;
@@ -115,29 +117,20 @@ pub(crate) async fn get_online_features(
         );
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence).into());
     }
-    let selected = house.features.select(&features).map_err(|error| {
-        let class = match error {
-            FeatureError::NoFeature { .. } => "SpecifiedFeaturesNotPresentError",
-            _ => "FeatureViewNotFoundException",
-        };
-        Refusal::missing(class)(told(error))
-    })?;
     let now = house.clock.now();
-    let read = move || {
-        let keys = selected.keys(rows, |column| asked.entities.get(column).map(Vec::as_slice)).map_err(told)?;
-        let columns = selected.read(&keys, now).map_err(told)?;
+    let read = async move {
+        let keys = selected.sent(rows, |column| asked.entities.get(column).map(Vec::as_slice)).map_err(told)?;
+        let columns = selected.read(&keys, now).await.map_err(told)?;
         Ok(Json(answer(&asked, names, &features, &columns)).into_response())
     };
-    Ok(if values > MANY_VALUES { aside(read).await? } else { read()? })
+    Ok(if values > MANY_VALUES { aside(move || Handle::current().block_on(read)).await? } else { read.await? })
 }
 
 /// The features that are asked for, by name or by service, where the caller may read them.
-async fn features(house: &House, caller: &Caller, asked: &Asked) -> Result<Vec<FeatureRef>, Refusal> {
+async fn service(house: &House, caller: &Caller, asked: &Asked) -> Result<Service, Refusal> {
     if let Some(service) = &asked.feature_service {
-        let features = of_service(house, caller, service).await;
-        let features = features.map_err(Refusal::missing("FeatureServiceNotFoundException"))?;
-        may_read(house, caller, features.iter().map(|feature| feature.view.as_str())).await?;
-        return Ok(features);
+        let service = of_service(house, caller, service).await;
+        return service.map_err(Refusal::missing("FeatureServiceNotFoundException"));
     }
     let split = |name: &String| match name.split_once(':') {
         Some((view, feature)) => Ok((view.to_owned(), feature.to_owned())),
@@ -149,10 +142,22 @@ async fn features(house: &House, caller: &Caller, asked: &Asked) -> Result<Vec<F
             "no feature is asked for: `features` lists them as `view:feature`, `feature_service` names a model";
         return Err(Problem::unprocessable(sentence).into());
     }
-    let views = named.iter().map(|(view, _)| view.as_str());
+    let mut features = Vec::with_capacity(named.len());
+    for (view, feature) in named {
+        let resource = ResourceRef::new(ResourceKind::FeatureView, view.as_str());
+        must_exist(house, caller, &resource).map_err(Refusal::missing("FeatureViewNotFoundException"))?;
+        features.push(FeatureRef { view: view.parse().map_err(Problem::from)?, feature });
+    }
+    let views = features.iter().map(|feature| &feature.view);
     may_read(house, caller, views).await.map_err(Refusal::missing("FeatureViewNotFoundException"))?;
-    let feature = |(view, feature): (String, String)| Ok(FeatureRef { view: view.parse()?, feature });
-    Ok(named.into_iter().map(feature).collect::<Result<_, Problem>>()?)
+    let selected = house.features.select(&features).map_err(|error| {
+        let class = match error {
+            FeatureError::NoFeature { .. } => "SpecifiedFeaturesNotPresentError",
+            _ => "FeatureViewNotFoundException",
+        };
+        Refusal::missing(class)(told(error))
+    })?;
+    Ok(Service { features, selected: Arc::new(selected) })
 }
 
 /// How many entities there are.
@@ -170,10 +175,11 @@ fn rows(entities: &IndexMap<String, Vec<Value>>) -> Result<usize, Problem> {
     }
 }
 
-/// A column that names no entity at all is a mistake; one that these features do not need comes back as it went in.
+/// A column that names no entity at all, and nothing that features are computed from, is a mistake; one that these features
+/// do not need comes back as it went in.
 fn known_columns(house: &House, entities: &IndexMap<String, Vec<Value>>) -> Result<(), Refusal> {
     let specs = house.catalog.specs();
-    let known = || specs.feature_views.values().flat_map(|view| &view.spec.entity).map(String::as_str);
+    let known = || specs.views().flat_map(|view| view.spec.keys());
     let Some(strange) = entities.keys().find(|column| !known().any(|known| known == column.as_str())) else {
         return Ok(());
     };

@@ -28,7 +28,7 @@ use tenon_core::fact::{ModelVersionRegistered, RunFinished, RunStarted, Training
 use tenon_core::id::{RunId, SeededIds};
 use tenon_core::spec::{SpecFile, SpecSet};
 use tenon_core::{Clock, DeploymentName, Digest, NewFact, Payload, PodName, Principal};
-use tenon_features::{FeatureStore, FeatureStoreOptions};
+use tenon_features::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 use tenon_ingest::{Feed, FeedError, Ingest};
 use tenon_lake::{Lake, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions};
@@ -226,8 +226,12 @@ impl World {
         let (c, k) = (|| catalog.clone(), || ledger.clone());
         let options = LakeOptions { root: at("lake"), ledger: k(), catalog: c(), clock: clock.clone() };
         let lake = Lake::open(options).await.unwrap();
-        let options =
-            FeatureStoreOptions { online: at("online"), lake: lake.clone(), catalog: c(), clock: clock.clone() };
+        let options = FeatureStoreOptions {
+            online: OnlinePlace::File(at("online")),
+            lake: lake.clone(),
+            catalog: c(),
+            clock: clock.clone(),
+        };
         let features = FeatureStore::open(options).await.unwrap();
         let models = Models::open(ModelsOptions {
             artifacts: at("artifacts"),
@@ -255,6 +259,7 @@ impl World {
             ledger: k(),
             catalog: c(),
             lake: lake.clone(),
+            features: features.clone(),
             models: models.clone(),
             clock: clock.clone(),
         });

@@ -141,7 +141,8 @@ async fn features_are_found_by_what_is_said_of_them() {
     assert_eq!(
         found["online"],
         json!({ "newest_event": "2013-06-01T11:00:00Z", "age": "1h", "table_version": found["online"]["table_version"],
-                "entities": 2, "with_value": 2 })
+                "entities": 2, "with_value": 2,
+                "distribution": { "least": -3.0, "p05": -3.0, "median": 40.0, "p95": 40.0, "greatest": 40.0, "mean": 18.5 } })
     );
     assert_eq!(world.get("/api/v1/features/search?what=x").await.error().0, 400);
 }

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tenon_company::{Catalog, Change, ChangeKind, Plan, SCHEMA_KINDS, read_folder};
-use tenon_core::Principal;
 use tenon_core::clock::SystemClock;
-use tenon_core::spec::{FileFaults, SpecFault, SpecFile, SpecSet};
-use tenon_features::{FeatureStore, FeatureStoreOptions};
+use tenon_core::spec::{FileFaults, ResourceKind, ResourceRef, SpecFault, SpecFile, SpecSet};
+use tenon_core::{FeatureViewName, Principal};
+use tenon_features::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 use tenon_lake::{Lake, LakeError, LakeOptions};
 use tenon_ledger::{Ledger, LedgerOptions};
 use tenon_policy::{Action, Declared, Guard, Policies, Request};
 
-use super::{Context, effects};
+use super::{Context, effects, view_effects};
 use crate::args::{Apply, Init};
 use crate::failure::{Failure, While};
 use crate::output::{Answer, table};
@@ -38,11 +38,12 @@ pub fn init(how: &Init) -> Result<Answer, Failure> {
 pub async fn plan(context: &Context) -> Result<Answer, Failure> {
     let (plan, specs) = wanted(context.dir()).await?;
     let effects = effects::effects(context.dir(), &plan, &specs).await?;
+    let views = view_effects::effects(context.dir(), &plan, &specs)?;
     let said = match plan.changes.is_empty() {
         true => "nothing would change".to_owned(),
-        false => format!("{}{}", changes(&plan), effects::told(&effects)),
+        false => format!("{}{}{}", changes(&plan), effects::told(&effects), view_effects::told(&views)),
     };
-    Answer::new(&serde_json::json!({ "changes": plan.changes, "datasets": effects }), said)
+    Answer::new(&serde_json::json!({ "changes": plan.changes, "datasets": effects, "views": views }), said)
 }
 
 /// Takes the files over.
@@ -98,17 +99,39 @@ pub async fn take_over(ledger: &Ledger, by: &Principal, plan: &Plan, specs: Spec
     };
     let guard = Guard::new(standing, ledger.clone());
     for change in &plan.changes {
-        let mut request = Request::new(by.clone(), Action::CompanyApply, change.resource.clone());
-        if let Some(declared) = Declared::of(&specs, &change.resource) {
-            request = request.declared(declared);
-        }
-        let answer = guard.check(&request).await.during("asking the policies")?;
-        if !answer.allowed {
-            return Err(Failure::Refused(format!("{}: {}", change.file, answer.sentence)));
+        let applied = (Action::CompanyApply, change.resource.clone());
+        let used = used_of_others(&specs, change).into_iter().map(|view| (Action::FeatureRead, view));
+        for (action, resource) in std::iter::once(applied).chain(used) {
+            let mut request = Request::new(by.clone(), action, resource.clone());
+            if let Some(declared) = Declared::of(&specs, &resource) {
+                request = request.declared(declared);
+            }
+            let answer = guard.check(&request).await.during("asking the policies")?;
+            if !answer.allowed {
+                return Err(Failure::Refused(format!("{}: {}", change.file, answer.sentence)));
+            }
         }
     }
     tenon_company::apply(ledger, None, by, plan, specs).await.map_err(company_failure)?;
     Ok(())
+}
+
+/// The feature views of other pods that a changed model or derived view uses: their pods' policies have a say.
+fn used_of_others(specs: &SpecSet, change: &Change) -> Vec<ResourceRef> {
+    let name = change.resource.name.as_str();
+    let views = match change.resource.kind {
+        ResourceKind::Model => {
+            specs.models.iter().find(|(known, _)| known.as_str() == name).map(|(_, model)| &model.spec.features)
+        }
+        ResourceKind::FeatureView => {
+            specs.derived_views.iter().find(|(known, _)| known.as_str() == name).map(|(_, view)| &view.spec.views)
+        }
+        _ => None,
+    };
+    let of_others =
+        |view: &&FeatureViewName| specs.view(view).is_some_and(|view| Some(view.pod) != change.pod.as_ref());
+    let views = views.into_iter().flatten().filter(of_others);
+    views.map(|view| ResourceRef::new(ResourceKind::FeatureView, view.as_str())).collect()
 }
 
 /// A company before its first apply: nobody is in any pod, no policy of its own stands.
@@ -165,7 +188,7 @@ async fn check_through(specs: &SpecSet, files: &[SpecFile]) -> Result<(), Failur
             faults.push(SpecFault::at(&dataset.file, &["contract"], what));
         }
     }
-    let online = scratch.path().join("online.redb");
+    let online = OnlinePlace::File(scratch.path().join("online.redb"));
     let features = FeatureStore::open(FeatureStoreOptions { online, lake, catalog, clock }).await;
     let features = features.during("checking the queries")?;
     faults.extend(features.check(specs).await.during("checking the queries")?);

@@ -223,10 +223,7 @@ pub async fn query(
     for table in platform.lake.tables_of(sql).await.during("reading the query")? {
         platform.allow_table(&by, Action::DatasetQuery, &table).await?;
     }
-    let rows = match branch {
-        Some(branch) => platform.lake.query_on(branch, sql, as_of).await,
-        None => platform.lake.query(sql, as_of).await,
-    };
+    let rows = platform.lake.ask(branch, sql, as_of).await;
     let rows = rows.during("answering the query")?;
     answer(&rows, limit)
 }

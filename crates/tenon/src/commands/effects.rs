@@ -60,7 +60,7 @@ impl Effect {
 pub async fn effects(dir: &Path, plan: &Plan, specs: &SpecSet) -> Result<Vec<Effect>, Failure> {
     let changed = |change: &&Change| change.resource.kind == ResourceKind::Dataset && change.change != ChangeKind::Add;
     let changes: Vec<&Change> = plan.changes.iter().filter(changed).collect();
-    if changes.is_empty() || !dir.join(&company_spec(dir)?.ledger.address).exists() {
+    if changes.is_empty() || !stands(dir)? {
         return Ok(Vec::new());
     }
     let company = Company::open(dir, Access::Read, None)?;
@@ -86,7 +86,13 @@ pub async fn effects(dir: &Path, plan: &Plan, specs: &SpecSet) -> Result<Vec<Eff
     Ok(effects)
 }
 
-fn owned(reader: &ResourceRef, specs: &SpecSet) -> String {
+/// Whether the company is founded.
+pub fn stands(dir: &Path) -> Result<bool, Failure> {
+    Ok(dir.join(&company_spec(dir)?.ledger.address).exists())
+}
+
+/// A resource with the pod that owns it, in words.
+pub fn owned(reader: &ResourceRef, specs: &SpecSet) -> String {
     let name = reader.name.as_str();
     let pod = match reader.kind {
         ResourceKind::Dataset => specs.datasets.iter().find(|(of, _)| of.as_str() == name).map(|(_, of)| &of.pod),

@@ -2,7 +2,7 @@
 
 use tenon_core::Span;
 use tenon_core::spec::{ResourceKind, ResourceRef};
-use tenon_features::{FoundFeature, OnlineState};
+use tenon_features::{FoundFeature, FromRows, OnlineState, Origin};
 use tenon_policy::Action;
 
 use super::Context;
@@ -27,18 +27,23 @@ pub async fn features(context: &Context, what: &FeaturesCommand) -> Result<Answe
 fn row(found: &FoundFeature) -> [String; 9] {
     let users = found.models.iter().map(|model| format!("model {model}"));
     let users = users.chain(found.deployments.iter().map(|deployment| format!("deployment {deployment}")));
+    let users = users.chain(found.derived.iter().map(|view| format!("view {view}")));
     let users: Vec<String> = users.collect();
     let (newest, complete) = match (&found.online, &found.not_served) {
         (Some(state), _) => {
             (state.age.map_or_else(|| "no rows".to_owned(), |age| format!("{} ago", rough(age))), share(state))
         }
-        (None, why) => ("not served".to_owned(), why.clone().unwrap_or_default()),
+        (None, Some(why)) => ("not served".to_owned(), why.clone()),
+        (None, None) => ("when asked".to_owned(), String::new()),
     };
     [
         found.feature.clone(),
         found.view.to_string(),
         found.pod.to_string(),
-        format!("{}: {}", found.dataset, computed(found)),
+        match &found.origin {
+            Origin::Rows(rows) => format!("{}: {}", rows.dataset, computed(rows)),
+            Origin::Derived(derived) => derived.sql.clone(),
+        },
         users.join(", "),
         newest,
         complete,
@@ -48,7 +53,7 @@ fn row(found: &FoundFeature) -> [String; 9] {
 }
 
 /// `mean of dep_delay, 3h`; `quantile 0.9 of dep_delay, 3h`.
-fn computed(found: &FoundFeature) -> String {
+fn computed(found: &FromRows) -> String {
     let word = serde_json::to_value(found.aggregate).ok().and_then(|word| word.as_str().map(str::to_owned));
     let which = found.q.map(|q| q.to_string()).or_else(|| found.k.map(|k| k.to_string()));
     let aggregate = [word, which].into_iter().flatten().collect::<Vec<_>>().join(" ");
@@ -59,7 +64,10 @@ fn computed(found: &FoundFeature) -> String {
 fn share(state: &OnlineState) -> String {
     match state.entities {
         0 => String::new(),
-        entities => format!("{:.0}% of {entities}", state.with_value as f64 * 100.0 / entities as f64),
+        entities => {
+            let broken = if state.kept == Some(false) { "; the promise is broken" } else { "" };
+            format!("{:.0}% of {entities}{broken}", state.with_value as f64 * 100.0 / entities as f64)
+        }
     }
 }
 

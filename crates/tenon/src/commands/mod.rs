@@ -2,6 +2,7 @@
 
 mod audit;
 mod beside;
+mod cluster;
 mod company;
 mod contract;
 mod data;
@@ -17,6 +18,7 @@ mod serve;
 mod token;
 mod traffic;
 mod versions;
+mod view_effects;
 
 use std::path::{Path, PathBuf};
 
@@ -117,6 +119,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<Answer, Failure
         Command::Ledger(what) => audit::ledger(context, &what).await,
         Command::Token(what) => token::token(context, &what).await,
         Command::Serve(how) => serve::serve(context, &how).await,
+        Command::Scheduler(how) => cluster::scheduler(context, &how).await,
+        Command::Executor(how) => cluster::executor(context, how).await,
         Command::Replay { dataset, from } => quarantine::replay(context, &dataset, from).await,
         Command::Quarantine(what) => quarantine::quarantine(context, what).await,
         Command::Profile { dataset, as_of } => profile::profile(context, &dataset, as_of).await,

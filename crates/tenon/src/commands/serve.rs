@@ -52,7 +52,8 @@ pub async fn serve(context: &Context, how: &Serve) -> Result<Answer, Failure> {
     Answer::new(&serde_json::json!({ "ended": true }), "ended")
 }
 
-fn announce(line: &str) -> Result<(), Failure> {
+/// Tells whoever started the program that it is ready.
+pub fn announce(line: &str) -> Result<(), Failure> {
     use std::io::Write;
     let mut out = std::io::stdout();
     writeln!(out, "{line}").and_then(|()| out.flush()).during("telling the address")

@@ -28,16 +28,28 @@ pub async fn decide(
     let (platform, by) = context.platform().await?;
     let (name, target) = named(deployment)?;
     platform.allow(&by, Action::DeploymentDecide, target).await?;
-    let entities = entities.iter().map(|pair| entity(pair)).collect::<Result<Map<_, _>, _>>()?;
+    let specs = platform.catalog.specs();
+    let service = match specs.deployments.get(&name) {
+        Some(deployment) => platform.features.service(&specs, &deployment.spec.model).await.ok(),
+        // Deciding says so.
+        None => None,
+    };
+    let is_no_text = |column: &str| service.as_ref().is_some_and(|service| service.is_no_text(column));
+    let entities = entities.iter().map(|pair| entity(pair, is_no_text)).collect::<Result<Map<_, _>, _>>()?;
     let request = DecideRequest { entities, explain: true, at };
     let decision = platform.serving.decide(&name, request).await.during("deciding")?;
     platform.serving.flush().await.during("logging the decision")?;
     Answer::new(&decision, decided(&decision))
 }
 
-fn entity(pair: &str) -> Result<(String, Value), Failure> {
-    let (key, value) = pair.split_once('=').ok_or_else(|| Failure::Usage(format!("`{pair}` is not `KEY=VALUE`")))?;
-    let value = if value.is_empty() { Value::Null } else { Value::from(value) };
+/// What is not text is read as JSON; where it is none, the features say what they want instead.
+fn entity(pair: &str, is_no_text: impl Fn(&str) -> bool) -> Result<(String, Value), Failure> {
+    let (key, text) = pair.split_once('=').ok_or_else(|| Failure::Usage(format!("`{pair}` is not `KEY=VALUE`")))?;
+    let value = match text {
+        "" => Value::Null,
+        text if is_no_text(key) => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)),
+        text => Value::from(text),
+    };
     Ok((key.to_owned(), value))
 }
 
