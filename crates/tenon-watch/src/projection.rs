@@ -377,4 +377,51 @@ mod tests {
         let state: MonitorState = read(&docs, MONITORS, "late").unwrap().unwrap();
         assert_eq!((state.incident, state.reported), (None, vec![version]));
     }
+
+    #[test]
+    fn an_incident_of_skew_is_open_until_a_look_finds_nothing() {
+        let mut docs = MemoryDocs::default();
+        let shifted = TrafficShifted {
+            deployment: "late".parse().unwrap(),
+            rollout: None,
+            traffic: vec![tenon_core::fact::TrafficShare { version: "late@1".parse().unwrap(), share: Share::ALL }],
+            reason: TrafficReason::Finished,
+            sentence: String::new(),
+        };
+        fold_payload(&mut docs, 1, &shifted);
+        let differs = |rows| FeatureSkew {
+            feature: "mean".to_owned(),
+            rows,
+            decision: "0140c75e-9800-725e-a94a-24a80250de10".parse().unwrap(),
+            served: Some(1.0),
+            recomputed: None,
+        };
+        let mut look = |index: u64, features: Vec<FeatureSkew>| {
+            let measured = SkewMeasured {
+                monitor: "late".parse().unwrap(),
+                deployment: "late".parse().unwrap(),
+                window: (Timestamp::from_micros(0), Timestamp::from_micros(i64::try_from(index).unwrap())),
+                tables: Vec::new(),
+                rows: 84,
+                features,
+            };
+            fold_payload(&mut docs, index, &measured);
+            if let Some(detected) = crate::skew::detected(&measured, &"late".parse().unwrap()) {
+                fold_payload(&mut docs, index + 1, &detected);
+            }
+            let incidents = docs.scan(INCIDENTS, "").unwrap();
+            let incidents =
+                incidents.into_iter().map(|(_, incident)| serde_json::from_value::<Incident>(incident).unwrap());
+            let mut incidents: Vec<Incident> = incidents.collect();
+            incidents.sort_by_key(|incident| incident.fact);
+            incidents.iter().map(|incident| (incident.fact, incident.closed.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(look(2, Vec::new()), []);
+        assert_eq!(look(4, vec![differs(3)]), [(5, false)]);
+        assert_eq!(look(6, vec![differs(1)]), [(5, false)], "the same incident for as long as something differs");
+        assert_eq!(look(8, Vec::new()), [(5, true)]);
+        assert_eq!(look(10, vec![differs(1)]), [(5, true), (11, false)]);
+        let point: SkewPoint = serde_json::from_value(docs.scan(SKEW, "late/").unwrap()[1].1.clone()).unwrap();
+        assert_eq!((point.rows, point.most_often), (84, Some(("mean".to_owned(), 3))));
+    }
 }

@@ -2,7 +2,8 @@
 //! moments, and compared bit by bit.
 //!
 //! A decision is looked at once it is as old as the monitor's `every`: what was served ahead of its commit has landed by then,
-//! and so has what was late. A difference means that a row landed after a decision that it was already known to by its moments
+//! and so has what was late. What a fallback stood in for is left out, since it does so as well where the store is down, and so
+//! is what the store could not be asked for. A difference means that a row landed after a decision that it was already known to by its moments
 //! (a view without `known_at`, or with one that is too early), that rows were repaired, replayed or restored since, or that
 //! serving is wrong.
 
@@ -18,7 +19,7 @@ use serde_json::{Map, Value};
 use tenon_core::fact::{FeatureSkew, SkewDetected, SkewMeasured, TableVersion};
 use tenon_core::id::{DecisionId, IncidentId, OperationId};
 use tenon_core::spec::SkewRule;
-use tenon_core::{AsOf, DeploymentName, Digest, ModelName, ModelVersionRef, MonitorName, Timestamp};
+use tenon_core::{AsOf, DeploymentName, Digest, ModelName, ModelVersionRef, MonitorName, Span, Timestamp};
 use tenon_features::{FeatureRef, FeatureStore};
 use tenon_lake::Lake;
 use tenon_models::Models;
@@ -29,16 +30,28 @@ use crate::window::Rows;
 /// The column of the moments in what is joined; no entity is called so.
 const MOMENT: &str = "tenon_decided_at";
 
-/// Served because the store had nothing: what was declared instead of it.
-const FALLBACK: u8 = b'f';
-/// Nothing was served because the store did not answer: nobody can say what it would have.
-const UNAVAILABLE: u8 = b'u';
+/// What the store says of a feature that it was asked for: it has it, or it has nothing.
+const ANSWERED: [u8; 2] = [b'k', b'm'];
 
 /// Where a skew monitor reads.
 pub(crate) struct Looking<'a> {
     pub(crate) lake: &'a Lake,
     pub(crate) features: &'a FeatureStore,
     pub(crate) models: &'a Models,
+}
+
+/// The decisions that a look at `now` is about: those since the last look, no older than a window before, and none that is
+/// younger than `every`; at first a whole window. None where the last look was about them.
+pub(crate) fn looked_at(
+    now: Timestamp,
+    every: Span,
+    window: Span,
+    last: Option<Timestamp>,
+) -> Option<(Timestamp, Timestamp)> {
+    let until = now - every;
+    let earliest = until - window;
+    let from = last.map_or(earliest, |last| last.max(earliest));
+    (from < until).then_some((from, until))
 }
 
 /// A decision that is looked at.
@@ -107,12 +120,12 @@ impl Looking<'_> {
         for (at, input) in inputs.iter().enumerate() {
             let recomputed = joined.column(first + at).as_primitive::<Float32Type>();
             let recomputed = recomputed.iter().map(|value| value.filter(|value| value.is_finite()));
-            let pairs =
-                decisions.iter().zip(recomputed).filter(|(decision, _)| decision.status.get(at) != Some(&UNAVAILABLE));
-            let differ = pairs.map(|(decision, recomputed)| (decision, decision.served(at), recomputed));
-            let differ =
-                differ.filter(|(_, served, recomputed)| served.map(f32::to_bits) != recomputed.map(f32::to_bits));
-            differ.for_each(|(decision, served, recomputed)| tell(found, input, decision.id, served, recomputed));
+            for (decision, recomputed) in decisions.iter().zip(recomputed) {
+                let Some(served) = decision.served(at) else { continue };
+                if served.map(f32::to_bits) != recomputed.map(f32::to_bits) {
+                    tell(found, input, decision.id, served, recomputed);
+                }
+            }
         }
         found.rows += decisions.len() as u64;
         merge(&mut found.tables, tables);
@@ -145,10 +158,10 @@ impl Looking<'_> {
 }
 
 impl Sampled {
-    /// What the store served of a feature.
-    fn served(&self, feature: usize) -> Option<f32> {
-        let stored = self.served.get(feature).copied().filter(|_| self.status.get(feature) != Some(&FALLBACK));
-        stored.filter(|value| !value.is_nan())
+    /// What the store served of a feature, a value or nothing; none where something else answered for it.
+    fn served(&self, feature: usize) -> Option<Option<f32>> {
+        self.status.get(feature).filter(|status| ANSWERED.contains(*status))?;
+        self.served.get(feature).map(|value| Some(*value).filter(|value| !value.is_nan()))
     }
 }
 
@@ -306,8 +319,22 @@ mod tests {
 
     #[test]
     fn what_the_store_served_is_compared_and_not_what_stood_in_for_it() {
-        let decision = decision(1, json!({}), &[1.5, 9.0, f32::NAN, 4.0], "kfmk");
-        assert_eq!([0, 1, 2, 3, 4].map(|at| decision.served(at)), [Some(1.5), None, None, Some(4.0), None]);
+        let decision = decision(1, json!({}), &[1.5, 9.0, f32::NAN, 4.0, f32::NAN], "kfmku");
+        let served = [0, 1, 2, 3, 4, 5].map(|at| decision.served(at));
+        assert_eq!(served, [Some(Some(1.5)), None, Some(None), Some(Some(4.0)), None, None]);
+    }
+
+    #[test]
+    fn every_decision_is_looked_at_once_and_not_before_it_has_settled() {
+        let day = |day: i64| Timestamp::from_micros(0) + Span::days(day);
+        let look = |now: i64, window: i64, last: Option<i64>| {
+            looked_at(day(now), Span::days(1), Span::days(window), last.map(day)).map(|(from, until)| [from, until])
+        };
+        assert_eq!(look(20, 7, None), Some([12, 19].map(day)), "the first look is about a whole window");
+        assert_eq!(look(20, 7, Some(18)), Some([18, 19].map(day)));
+        assert_eq!(look(20, 7, Some(5)), Some([12, 19].map(day)), "after a long rest too");
+        assert_eq!(look(20, 1, Some(18)), Some([18, 19].map(day)), "a window as long as the time between two looks");
+        assert_eq!(look(20, 7, Some(19)), None, "the same look again");
     }
 
     #[test]

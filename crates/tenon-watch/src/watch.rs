@@ -8,9 +8,9 @@ use serde::Serialize;
 use tenon_company::Catalog;
 use tenon_core::fact::{DriftDetected, MonitorMeasured, QualityMeasured, SkewDetected, SkewMeasured};
 use tenon_core::id::OperationId;
-use tenon_core::spec::{MonitorSpec, Resource};
+use tenon_core::spec::{MonitorSpec, Resource, SkewRule};
 use tenon_core::{
-    Clock, DeploymentName, ModelVersionRef, MonitorName, NewFact, Payload, PodName, Principal, Timestamp,
+    Clock, DeploymentName, ModelName, ModelVersionRef, MonitorName, NewFact, Payload, PodName, Principal, Timestamp,
 };
 use tenon_features::FeatureStore;
 use tenon_lake::Lake;
@@ -109,7 +109,7 @@ impl Watch {
     /// Measures every monitor that is due now, and returns what they found.
     ///
     /// # Errors
-    /// What the parts below say; monitors that had measured by then stay recorded.
+    /// What the parts below say; what was measured by then stays recorded.
     pub async fn tick(&self) -> Result<Vec<Measurement>, WatchError> {
         let now = self.inner.clock.now();
         let specs = self.inner.catalog.specs();
@@ -179,27 +179,41 @@ impl Watch {
         if let Some(measured) = &found.quality {
             facts.push(fact(pod, measured, &[monitor.as_str(), &now.as_micros().to_string()])?);
         }
+        self.append(facts).await?;
+        // By itself, and last: a view that cannot be computed again must not hide a drift.
         if let Some(rule) = spec.skew {
-            let looking =
-                Looking { lake: &self.inner.lake, features: &self.inner.features, models: &self.inner.models };
-            let last = self.state(monitor)?.skew.map(|last| last.window.1);
-            // Each decision is looked at once, and not before it is so old: see the module.
-            let until = now - spec.every;
-            let from = last.filter(|last| *last < until).unwrap_or(until - spec.every).max(now - spec.window);
-            found.skew = looking.compare(monitor, &spec.deployment, &version.model, rule, (from, until)).await?;
-            found.skewed = found.skew.as_ref().and_then(|measured| skew::detected(measured, &version.model));
-        }
-        if let Some(measured) = &found.skew {
-            facts.push(fact(pod, measured, &[monitor.as_str(), &now.as_micros().to_string()])?);
-        }
-        if let Some(detected) = &found.skewed {
-            facts.push(fact(pod, detected, &[monitor.as_str(), &now.as_micros().to_string()])?);
+            let model = &version.model;
+            found.skew = self.look_again(monitor, spec, model, rule, now).await?;
+            found.skewed = found.skew.as_ref().and_then(|measured| skew::detected(measured, model));
+            let place = [monitor.as_str(), &now.as_micros().to_string()];
+            let measured = found.skew.iter().map(|measured| fact(pod, measured, &place));
+            let detected = found.skewed.iter().map(|detected| fact(pod, detected, &place));
+            self.append(measured.chain(detected).collect::<Result<_, _>>()?).await?;
         }
         found.version = Some(version);
+        Ok(found)
+    }
+
+    /// Holds decisions that were not looked at yet against what training sees.
+    async fn look_again(
+        &self,
+        monitor: &MonitorName,
+        spec: &MonitorSpec,
+        model: &ModelName,
+        rule: SkewRule,
+        now: Timestamp,
+    ) -> Result<Option<SkewMeasured>, WatchError> {
+        let last = self.state(monitor)?.skew.map(|last| last.window.1);
+        let Some(window) = skew::looked_at(now, spec.every, spec.window, last) else { return Ok(None) };
+        let Inner { lake, features, models, .. } = &*self.inner;
+        Looking { lake, features, models }.compare(monitor, &spec.deployment, model, rule, window).await
+    }
+
+    async fn append(&self, facts: Vec<NewFact>) -> Result<(), WatchError> {
         if !facts.is_empty() {
             self.inner.ledger.append(facts).await.map_err(WatchError::Ledger)?;
         }
-        Ok(found)
+        Ok(())
     }
 
     fn compare(
