@@ -248,14 +248,14 @@ impl LiveView {
         Some(self.began.load(Ordering::SeqCst)).filter(|began| *began < NEVER)
     }
 
-    /// Reads one entity's rows as of `at` (microseconds), with what [`LiveView::began`] says.
-    ///
-    /// # Errors
     /// Whether it is kept in Redis, and Redis holds nothing of use.
     pub(crate) fn is_lost(&self) -> bool {
         self.redis.as_ref().is_some_and(InRedis::is_lost)
     }
 
+    /// Reads one entity's rows as of `at` (microseconds), with what [`LiveView::began`] says.
+    ///
+    /// # Errors
     /// The earliest moment that can be served, where `at` lies before it.
     pub(crate) fn read<T>(
         &self,
