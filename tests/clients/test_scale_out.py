@@ -178,9 +178,10 @@ def test_the_join_gives_the_same_rows_on_two_executors(company: Company, two: Cl
 @pytest.mark.parametrize(
     "sql",
     [
-        # Observations of a subquery, all of them and the first.
-        JOINED.replace("decisions d", "(SELECT * FROM decisions ORDER BY decided_at LIMIT 1000000) d") + " ORDER BY id",
-        JOINED.replace("decisions d", "(SELECT * FROM decisions ORDER BY decided_at DESC LIMIT 100000) d") + " ORDER BY id LIMIT 50",
+        # Observations as they came, without being asked for, and the first of them.
+        JOINED.replace("decisions d", "(SELECT * FROM decisions ORDER BY decided_at LIMIT 1000000) d"),
+        JOINED.replace("decisions d", "(SELECT * FROM decisions ORDER BY decided_at DESC LIMIT 100000) d"),
+        JOINED.replace("decisions d", "(SELECT * FROM decisions ORDER BY decided_at DESC LIMIT 100000) d") + " LIMIT 50",
         JOINED.replace("ASOF JOIN balances", "ASOF INNER JOIN balances") + " WHERE d.region = 1 ORDER BY id",
         # No key that both tables share.
         """SELECT d."row" AS id, b."row", s."row" AS score_row FROM decisions d
@@ -194,6 +195,10 @@ def test_the_join_gives_the_same_rows_on_two_executors(company: Company, two: Cl
            ORDER BY "row" LIMIT 1000""",
         """SELECT upper(account) AS who, array_sort(array_agg(DISTINCT region)) AS regions FROM scores
            GROUP BY account ORDER BY who LIMIT 100""",
+        # The first rows of a subquery, of which a stage in between could make more.
+        """SELECT count(*) AS n, count(DISTINCT d.place) AS places FROM
+           (SELECT account, row_number() OVER () AS place FROM (SELECT * FROM decisions ORDER BY decided_at LIMIT 1000)) d
+           JOIN balances b ON d.account = b.account""",
         "SELECT count(*) AS n FROM decisions WHERE account NOT IN (SELECT account FROM scores WHERE region = 2)",
         "SELECT avg(amount) AS mean FROM balances WHERE amount > (SELECT avg(amount) FROM scores)",
         'SELECT account FROM balances UNION SELECT account FROM scores ORDER BY account',
@@ -208,6 +213,17 @@ def test_every_kind_of_query_gives_the_same(company: Company, two: Cluster, sql:
     here = company.ask(sql)
     company.engine(two.address)
     assert company.ask(sql) == here
+
+
+def test_what_is_wrong_with_a_query_is_told_as_at_home(company: Company, two: Cluster):
+    for sql in ("SELECT amout FROM balances", "SELEC 1"):
+        company.engine(None)
+        here = company.run("query", sql, ok=3).stderr
+        company.engine(two.address)
+        assert company.run("query", sql, ok=3).stderr == here
+    # A value fails where it is, and is told once.
+    told = company.run("query", "SELECT CAST(account AS BIGINT) AS n FROM balances", ok=3).stderr
+    assert told.count("Cannot cast string") == 1 and f"ballista://{two.address}" in told, told
 
 
 def test_a_query_over_http_runs_there_too(company: Company, two: Cluster):
@@ -283,6 +299,10 @@ def test_nobody_listens_to_other_machines_by_mistake():
     for verb in ("scheduler", "executor"):
         done = subprocess.run([TENON, verb, "--listen", "0.0.0.0:0"], capture_output=True, text=True, timeout=20)
         assert done.returncode == 3 and "--trust-network" in done.stderr, done.stderr
+    done = subprocess.run(
+        [TENON, "executor", "--listen", "0.0.0.0:0", "--trust-network"], capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 3 and "--advertise" in done.stderr, done.stderr
     taken = free_port()
     with ExitStack() as stack:
         first = subprocess.Popen([TENON, "scheduler", "--listen", f"127.0.0.1:{taken}"], stdout=subprocess.PIPE, text=True)

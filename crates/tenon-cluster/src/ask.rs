@@ -79,31 +79,13 @@ struct Elsewhere(EngineAddress);
 #[async_trait]
 impl QueryPlanner for Elsewhere {
     async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        if stays_here(plan)? || limits_within(plan, true) {
+        if stays_here(plan)? {
             return plan_here(plan, session).await;
         }
         let travels = plan_to_travel(plan.clone(), session).await?;
         tracing::debug!("to {}:\n{}", self.0, displayable(travels.as_ref()).indent(false));
         Ok(Arc::new(ElsewhereExec::new(self.0.clone(), travels, session.session_id().to_owned())))
     }
-}
-
-/// Whether a part of the plan, not the answer as a whole, is cut off after so many rows. Such a plan is done here: Ballista
-/// optimizes each stage once more, and DataFusion 55.2 then takes the merge that holds the limit out
-/// (apache/datafusion#24807).
-fn limits_within(plan: &LogicalPlan, is_answer: bool) -> bool {
-    let limits = match plan {
-        LogicalPlan::Limit(_) => true,
-        LogicalPlan::Sort(sort) => sort.fetch.is_some(),
-        LogicalPlan::TableScan(scan) => scan.fetch.is_some(),
-        _ => false,
-    };
-    let goes_on = is_answer
-        && matches!(
-            plan,
-            LogicalPlan::Limit(_) | LogicalPlan::Sort(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_)
-        );
-    limits && !is_answer || plan.inputs().into_iter().any(|input| limits_within(input, goes_on))
 }
 
 /// A plan that runs on a cluster: here it is a leaf that gives the answer.
@@ -230,10 +212,13 @@ async fn ready(engine: &EngineAddress) -> Result<()> {
 
 fn failed(engine: &EngineAddress, error: &DataFusionError) -> DataFusionError {
     let what = error.find_root().message().into_owned();
-    // So Ballista's own codec says that it does not know an operator.
-    let hint = match what.contains("BallistaPhysicalPlanNode") {
-        true => "\n  hint: its scheduler or one of its executors is no tenon, or one of another version",
-        false => "",
+    // Ballista hands on texts: the first is its own codec that does not know an operator, the second a file that is not there.
+    let hint = if what.contains("BallistaPhysicalPlanNode") {
+        "\n  hint: its scheduler or one of its executors is no tenon, or one of another version"
+    } else if what.contains("Object at location") && what.contains("not found") {
+        "\n  hint: executors read the tables' files themselves: have them share the company's folder, under the same path"
+    } else {
+        ""
     };
     told(format!("the engine `{engine}` has no answer: {what}{hint}"))
 }

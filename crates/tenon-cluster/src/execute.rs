@@ -1,6 +1,6 @@
 //! An executor: fetches tasks from a scheduler, and keeps what they give until it is fetched.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,12 @@ pub struct ExecutorOptions {
 pub async fn execute(options: ExecutorOptions, ready: impl FnOnce(SocketAddr)) -> Result<(), ClusterError> {
     let ExecutorOptions { scheduler, listen, advertise, trust_network, cores, memory_bytes, scratch } = options;
     guard(listen, trust_network)?;
+    let reached = match advertise {
+        Some(name) => name.parse::<Ipv6Addr>().map_or(name, |address| in_url(address.into())),
+        // Whoever is told "every address" asks himself.
+        None if listen.ip().is_unspecified() => return Err(ClusterError::Nameless(listen)),
+        None => in_url(listen.ip()),
+    };
     let address = free(listen).map_err(|source| ClusterError::Listen { address: listen, source })?;
     let temporary = match &scratch {
         Some(_) => None,
@@ -68,8 +74,8 @@ pub async fn execute(options: ExecutorOptions, ready: impl FnOnce(SocketAddr)) -
     // Ballista's own list lacks the functions on arrays.
     let functions = SessionStateBuilder::new().with_default_features().build();
     let config = ExecutorProcessConfig {
-        bind_host: address.ip().to_string(),
-        external_host: Some(advertise.unwrap_or_else(|| address.ip().to_string())),
+        bind_host: in_url(address.ip()),
+        external_host: Some(reached),
         port: address.port(),
         scheduler_host: scheduler.host.clone(),
         scheduler_port: scheduler.port,
@@ -99,6 +105,14 @@ async fn wait_for(scheduler: &EngineAddress) -> Result<(), ClusterError> {
         }
     });
     heard.await.map_err(|_| ClusterError::NoScheduler { scheduler, what: last })
+}
+
+/// An address as it stands before a port.
+fn in_url(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
 }
 
 /// The address, with a port that is free. Ballista opens it again by itself, and tells nobody when it cannot.

@@ -31,6 +31,9 @@ pub enum ClusterError {
          hint: say --trust-network where nobody else is in that network"
     )]
     Open(std::net::SocketAddr),
+    /// An executor that listens at every address, and does not say under which one others reach it.
+    #[error("{0} is every address of this machine, and others must be told one\n  hint: say --advertise HOST")]
+    Nameless(std::net::SocketAddr),
     /// A folder that cannot be used.
     #[error("`{}` cannot be used: {source}", .path.display())]
     Folder {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::datasource::ViewTable;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::prelude::SessionConfig;
 
 use crate::QueryError;
@@ -27,7 +29,18 @@ pub fn spread(config: SessionConfig) -> SessionConfig {
 /// # Errors
 /// As planning in one place.
 pub async fn plan_to_travel(plan: LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-    plan_here(&in_order(plan)?.data, session).await
+    plan_here(&in_order(plan)?.data, session).await?.transform_up(limit_beside).data()
+}
+
+/// A merge that ends after so many rows, with a limit of its own above it. Ballista optimizes each stage once more, and that
+/// takes a merge away whose order nobody needs, together with its end (<https://github.com/apache/datafusion/pull/25065>).
+/// It takes nothing away below a limit.
+fn limit_beside(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() else { return Ok(Transformed::no(plan)) };
+    let Some(rows) = merge.fetch() else { return Ok(Transformed::no(plan)) };
+    let mut limit = GlobalLimitExec::new(Arc::clone(&plan), 0, Some(rows));
+    limit.set_required_ordering(Some(merge.expr().clone()));
+    Ok(Transformed::yes(Arc::new(limit)))
 }
 
 /// What a query does where it is asked.

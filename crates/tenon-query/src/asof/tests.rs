@@ -293,6 +293,7 @@ proptest! {
             event_time: "event".into(),
             known_at: Some("known".into()),
             columns: vec!["amount".into()],
+            vectors: Vec::new(),
             ttl: Span::from_micros(ttl * SECOND),
             features: vec![Feature::new("last", Aggregate::Last, Some(0), Span::from_micros(ttl * SECOND))],
         };

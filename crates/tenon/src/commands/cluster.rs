@@ -15,10 +15,11 @@ use crate::output::Answer;
 /// Schedules until it is told to stop.
 pub async fn scheduler(context: &Context, how: &Scheduler) -> Result<Answer, Failure> {
     let scheduler = tenon_cluster::schedule(how.listen, how.trust_network).await.during("opening the door")?;
+    let ended = ended();
     announce(&ready(context, "scheduling", scheduler.address()))?;
     tokio::select! {
         ended = scheduler.run() => ended.during("scheduling")?,
-        () = ended() => {}
+        () = ended => {}
     }
     Answer::new(&json!({ "ended": true }), "ended")
 }

@@ -1,7 +1,12 @@
 //! The join as it runs on several machines: split, as bytes and back.
 
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::TaskContext;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::ensure_requirements::EnsureRequirements;
 use datafusion::physical_plan::displayable;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion_proto::physical_plan::{AsExecutionPlan, DefaultPhysicalExtensionCodec};
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use prost::Message;
@@ -108,6 +113,45 @@ async fn without_a_shared_key_there_is_one_partition() {
     assert_eq!(elsewhere(&session, sql).await, one(&here, sql).await);
     let first = format!("{sql} LIMIT 7");
     assert_eq!(elsewhere(&session, &first).await, one(&here, &first).await);
+}
+
+/// As Ballista's scheduler does where it cuts a plan: what gives the rows to a new split is optimized once more.
+fn cut(plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Arc<dyn ExecutionPlan> {
+    let again = |plan: Arc<dyn ExecutionPlan>| match plan.name() {
+        "RepartitionExec" => {
+            let stage = EnsureRequirements::new().optimize(Arc::clone(plan.children()[0]), config)?;
+            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+            plan.replace_children(vec![stage], options).map(Transformed::yes)
+        }
+        _ => Ok(Transformed::no(plan)),
+    };
+    plan.transform_up(again).unwrap().data
+}
+
+#[tokio::test]
+async fn the_first_rows_of_a_subquery_are_no_more_when_it_is_optimized_again() {
+    let (session, _folder) = spread_session();
+    let (here, _folder) = sessions(PLENTY);
+    for session in [&session, &here] {
+        for (name, salt) in [("o", 1), ("f", 2)] {
+            register(session, name, &many(5_000, salt), 3);
+        }
+    }
+    let first = "(SELECT * FROM o ORDER BY o.at, o.k, o.w, o.v LIMIT 1000)";
+    for sql in [
+        format!("SELECT o.*, f.v AS fv FROM {first} o ASOF JOIN f MATCH_CONDITION (o.at >= f.at) ON o.k = f.k"),
+        format!(
+            "SELECT count(*), count(DISTINCT o.n) FROM (SELECT k, row_number() OVER () AS n FROM {first}) o JOIN f ON o.k = f.k"
+        ),
+    ] {
+        let plan = planned(&session, &sql).await;
+        let again = cut(plan, session.state().config_options());
+        let plan = travelled(&again, &session.task_ctx());
+        let schema = plan.schema();
+        let batches = collect(plan, session.task_ctx()).await.unwrap();
+        let expected = one(&here, &sql).await;
+        assert_eq!(concat_batches(&schema, &batches).unwrap().columns(), expected.columns(), "{}", shown(&again));
+    }
 }
 
 #[tokio::test]
