@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import onnxruntime
+import polars
 import requests
 import tritonclient.http as triton
 
@@ -20,6 +21,37 @@ def held_out(company):
     features = version["registered"]["inputs"]
     matrix = np.column_stack([table[name].to_numpy(zero_copy_only=False).astype(np.float32) for name in features])
     return matrix[rows:]
+
+
+def area(labels, values):
+    """Under the ROC curve: how often a true one has the higher value of two, by ranks."""
+    true, false = labels.sum(), (~labels).sum()
+    return (values.rank("average").filter(labels).sum() - true * (true + 1) / 2) / (true * false)
+
+
+def test_a_training_set_says_what_it_gives_away(company):
+    said = company.json("describe", "late_arrival@1")
+    made = said["record"]["run"]["training_set"]
+    (path,) = (company.folder / ".tenon" / "artifacts").rglob(f"*{made['digest'].removeprefix('sha256:')}*.parquet")
+    rows = polars.read_parquet(path)
+    learnt, held = rows[: made["train_rows"]], rows[made["train_rows"] :]
+    assert made["leakage"]["telling"] == [] and "No feature tells the answer by itself" in said["card"]["data"]
+    for name in said["record"]["registered"]["inputs"]:
+        known = learnt.select(name, "label").drop_nulls()
+        assert 0.05 < area(known["label"], known[name]) < 0.95, name
+
+    shared = made["leakage"]["shared"]
+    assert ["tailnum"] in [one["columns"] for one in shared] and ["carrier", "origin"] in [one["columns"] for one in shared]
+    for one in shared:
+        entities = held.select(one["columns"]).drop_nulls().unique()
+        both = entities.join(learnt.select(one["columns"]).unique(), on=one["columns"], how="semi")
+        assert (one["held_out"], one["shared"]) == (entities.height, both.height), one
+
+    (version,) = [table["version"] for table in made["tables"] if table["dataset"] == "weather"]
+    (weather,) = company.json("query", f"SELECT count(*) AS rows FROM weather FOR VERSION AS OF {version}")
+    quarter = {"view": "origin_weather", "rows": weather["rows"], "trailing": weather["rows"], "median": "15m"}
+    assert made["leakage"]["trailing"] == [quarter]
+    assert "were known later than they happened" in said["card"]["data"]
 
 
 def probabilities(outputs):

@@ -9,7 +9,7 @@ from conftest import serving
 
 MONITOR = """description = "Is what was served what training sees?"
 deployment = "late_arrival"
-window = "3d"
+window = "1d"
 every = "1d"
 drift = { psi = 0.5, alpha = 0.001, in_a_row = 7, min_rows = 100000000 }
 skew = { sample = "100%" }
@@ -39,6 +39,9 @@ def test_served_features_are_what_training_sees_until_a_row_lands_late(company):
     (look,) = measured(company, "served")
     assert look["rows"] > 300 and look["most_often"] is None, look
     assert incidents(company) == []
+    (told,) = [monitor for monitor in company.json("get", "monitors") if monitor["name"] == "served"]
+    assert told["skew"] == look
+    assert company.json("describe", "served")["monitor"]["skew"] == [look]
 
     # A departure of the day before yesterday that nobody had heard of.
     sql = "SELECT decided_at, entities FROM decisions_late_arrival ORDER BY decided_at DESC LIMIT 1"
@@ -71,6 +74,7 @@ def test_served_features_are_what_training_sees_until_a_row_lands_late(company):
     assert incident["closed"] is None and incident["monitor"] == "served_later" and incident["retrain"] is False
     assert f"training would see other values of `{feature}`" in incident["sentence"]
     assert all(one["served"] != one["recomputed"] for one in incident["skew"])
+    assert f"`{feature}` differs in {rows}" in company.run("describe", "served_later").stdout
     first = incident["skew"][0]
     (row,) = company.json("query", f"SELECT features FROM decisions_late_arrival WHERE decision_id = '{first['decision']}'")
     assert any(abs(value - first["served"]) < 1e-6 for value in row["features"] if value is not None)

@@ -8,7 +8,7 @@ use crate::facts::fact_table;
 use crate::page::{nothing, page, table};
 use crate::traffic::{bar, parts};
 use crate::view::{
-    BudgetRow, DatasetRow, DeploymentView, GateView, HomeView, LedgerView, MonitorView, PeriodRow, VersionRow,
+    BudgetRow, DatasetRow, DeploymentView, GateView, HomeView, LedgerView, MonitorView, PeriodRow, SkewMark, VersionRow,
 };
 use crate::words::{count, moment, percent, prose, shortened, usd};
 
@@ -123,9 +123,20 @@ fn watched(monitor: &MonitorView) -> Markup {
                 }
                 None => (nothing("Not measured yet: a window needs enough decisions, and a chart two windows.")),
             }
+            @if let Some(skew) = &monitor.skew { p { (served_again(skew)) } }
             @if !monitor.detections.is_empty() {
                 ul.detections { @for mark in &monitor.detections { li { @if !mark.sentence.contains(&mark.at.to_string()) { (moment(mark.at)) " " } (prose(&mark.sentence)) } } }
             }
+        }
+    }
+}
+
+fn served_again(skew: &SkewMark) -> Markup {
+    html! {
+        (count(skew.rows)) " decisions until " (moment(skew.at)) " were looked at again: "
+        @match &skew.most_often {
+            Some((feature, rows)) => { "training sees other values of " code { (feature) } " in " (count(*rows)) " of them." }
+            None => { "their features were served as training sees them." }
         }
     }
 }

@@ -58,6 +58,7 @@ fn monitor() -> MonitorView {
                 QualityMark { at: day(n), auc, interval: (auc - 0.012, auc + 0.012) }
             })
             .collect(),
+        skew: Some(SkewMark { at: day(169), rows: 1204, most_often: Some(("mean_delay".to_owned(), 3)) }),
         detections: vec![
             Mark {
                 at: day(49),
@@ -233,6 +234,7 @@ fn the_whole_loop_is_on_the_page() {
         "counts as moved: 0.25",
         "promised: 0.65",
         "drift @1",
+        "1,204 decisions until 2013-09-24 00:00 were looked at again: training sees other values of mean_delay in 3 of them.",
         "@2 takes over",
         "$0.0412 of $5.00",
         "1910 2013-09-30 23:00 dataset.committed",
@@ -251,6 +253,7 @@ fn nothing_that_people_wrote_becomes_markup() {
     view.versions[0].gates[0].sentence = evil.to_owned();
     view.monitors[0].detections[0].sentence = evil.to_owned();
     view.monitors[0].drift[0].most_moved = Some(evil.to_owned());
+    view.monitors[0].skew.as_mut().unwrap().most_often = Some((evil.to_owned(), 1));
     let html = crate::home(&view);
     assert!(!html.contains("<script") && !html.contains("\" onload=\""));
 }

@@ -148,6 +148,8 @@ pub struct MonitorView {
     pub quality_at_least: Option<f64>,
     /// The measurements of quality, oldest first.
     pub quality: Vec<QualityMark>,
+    /// The last comparison of what was served with what training sees.
+    pub skew: Option<SkewMark>,
     /// When drift was detected, oldest first.
     pub detections: Vec<Mark>,
     /// When a version took over, oldest first.
@@ -165,6 +167,17 @@ pub struct DriftMark {
     pub psi: f64,
     /// The prediction's, in nats.
     pub prediction_psi: f64,
+}
+
+/// One comparison of what was served with what training sees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SkewMark {
+    /// The end of its window.
+    pub at: Timestamp,
+    /// Decisions that were looked at.
+    pub rows: u64,
+    /// The feature that differs most often, and in how many of them; none: all are the same.
+    pub most_often: Option<(String, u64)>,
 }
 
 /// One measurement of quality.

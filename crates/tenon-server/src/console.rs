@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tenon_console::view::{
     BudgetRow, ColumnRow, DatasetRow, DecisionView, DeploymentView, DriftMark, FactsView, Frame, GateView, HomeView,
-    LedgerView, Mark, ModelView, MonitorView, Part, PeriodRow, QualityMark, VersionRow,
+    LedgerView, Mark, ModelView, MonitorView, Part, PeriodRow, QualityMark, SkewMark, VersionRow,
 };
 use tenon_core::fact::{DatasetCommitted, Payload, Reason, TrafficReason, TrafficShare};
 use tenon_core::spec::{Column, DatasetSpec, DeploymentSpec, Resource, Severity, SpecSet};
@@ -199,7 +199,7 @@ fn monitors(house: &House, specs: &SpecSet) -> Result<Vec<MonitorView>, Problem>
     let mut views = Vec::new();
     for (name, monitor) in &specs.monitors {
         let deployment = &monitor.spec.deployment;
-        let of_monitor = incidents.iter().filter(|incident| incident.monitor == *name);
+        let drifted = incidents.iter().filter(|incident| incident.monitor == *name && incident.skew.is_empty());
         let detection = |incident: &tenon_watch::Incident| Mark {
             at: incident.opened,
             label: format!("@{}", incident.version.version),
@@ -220,7 +220,12 @@ fn monitors(house: &House, specs: &SpecSet) -> Result<Vec<MonitorView>, Problem>
             drift: drift(house, name)?,
             quality_at_least: monitor.spec.quality.as_ref().map(|rule| rule.roc_auc_at_least),
             quality: quality(house, name)?,
-            detections: of_monitor.map(detection).collect(),
+            skew: house.watch.skew(name)?.pop().map(|look| SkewMark {
+                at: look.until,
+                rows: look.rows,
+                most_often: look.most_often,
+            }),
+            detections: drifted.map(detection).collect(),
             takeovers: finished.map(takeover).collect(),
         });
     }
@@ -328,8 +333,7 @@ pub(crate) fn reasons(house: &House, dataset: &DatasetName) -> Result<(Counted, 
 }
 
 pub(crate) fn column_row(name: &str, column: &Column) -> ColumnRow {
-    let kind = serde_json::to_value(column.data_type).ok();
-    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let kind = column.data_type;
     let mut promises = vec![if column.nullable { "may be missing" } else { "always there" }.to_owned()];
     promises.extend(column.range.map(|[least, most]| format!("{least} to {most}")));
     promises.extend(column.one_of.as_ref().map(|values| format!("one of {}", values.join(", "))));
@@ -337,7 +341,7 @@ pub(crate) fn column_row(name: &str, column: &Column) -> ColumnRow {
     promises.extend(column.references.as_ref().map(|other| format!("known in {other}")));
     ColumnRow {
         name: name.to_owned(),
-        kind: column.unit.as_ref().map_or_else(|| kind.to_owned(), |unit| format!("{kind}, {unit}")),
+        kind: column.unit.as_ref().map_or_else(|| kind.to_string(), |unit| format!("{kind}, {unit}")),
         promises: promises.join("; "),
         otherwise: otherwise(column.severity).to_owned(),
     }

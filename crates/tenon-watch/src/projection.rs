@@ -171,11 +171,8 @@ fn compared(docs: &mut dyn DocsMut, measured: MonitorMeasured) -> Result<(), Led
         in_a_row: measured.in_a_row,
     };
     docs.put(DRIFT, &series_key(&measured.monitor, measured.window.1), document(&point))?;
-    let key = measured.monitor.to_string();
-    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
-    state.deployment = Some(measured.deployment.clone());
-    state.last = Some(measured);
-    docs.put(MONITORS, &key, document(&state))
+    let (monitor, deployment) = (measured.monitor.clone(), measured.deployment.clone());
+    change(docs, &monitor, &deployment, |state| state.last = Some(measured))
 }
 
 fn quality(docs: &mut dyn DocsMut, measured: QualityMeasured) -> Result<(), LedgerError> {
@@ -187,22 +184,17 @@ fn quality(docs: &mut dyn DocsMut, measured: QualityMeasured) -> Result<(), Ledg
         lost: measured.lost,
     };
     docs.put(QUALITY, &series_key(&measured.monitor, measured.window.1), document(&point))?;
-    let key = measured.monitor.to_string();
-    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
-    state.deployment = Some(measured.deployment.clone());
-    state.quality = Some(measured);
-    docs.put(MONITORS, &key, document(&state))
+    let (monitor, deployment) = (measured.monitor.clone(), measured.deployment.clone());
+    change(docs, &monitor, &deployment, |state| state.quality = Some(measured))
 }
 
 fn reported(docs: &mut dyn DocsMut, detected: DriftDetected, stored: &StoredFact) -> Result<(), LedgerError> {
-    let key = detected.monitor.to_string();
-    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
-    state.deployment = Some(detected.deployment.clone());
-    state.incident = Some(detected.incident);
-    if !state.reported.contains(&detected.version) {
-        state.reported.push(detected.version.clone());
-    }
-    docs.put(MONITORS, &key, document(&state))?;
+    change(docs, &detected.monitor, &detected.deployment, |state| {
+        state.incident = Some(detected.incident);
+        if !state.reported.contains(&detected.version) {
+            state.reported.push(detected.version.clone());
+        }
+    })?;
     let incident = Incident {
         id: detected.incident,
         monitor: detected.monitor,
@@ -223,26 +215,27 @@ fn skew(docs: &mut dyn DocsMut, measured: SkewMeasured, at: Timestamp) -> Result
     let most_often = measured.features.first().map(|skew| (skew.feature.clone(), skew.rows));
     let point = SkewPoint { until: measured.window.1, rows: measured.rows, most_often };
     docs.put(SKEW, &series_key(&measured.monitor, measured.window.1), document(&point))?;
-    let key = measured.monitor.to_string();
-    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
-    state.deployment = Some(measured.deployment.clone());
-    if measured.features.is_empty()
-        && let Some(over) = state.skewed.take()
-    {
-        close(docs, over, at)?;
-    }
-    state.skew = Some(measured);
-    docs.put(MONITORS, &key, document(&state))
+    let (monitor, deployment) = (measured.monitor.clone(), measured.deployment.clone());
+    let over = change(docs, &monitor, &deployment, |state| {
+        let over = if measured.features.is_empty() { state.skewed.take() } else { None };
+        state.skew = Some(measured);
+        over
+    })?;
+    over.map_or(Ok(()), |over| close(docs, over, at))
 }
 
 /// One incident for as long as something differs: what is found meanwhile is in the measurements.
 fn skewed(docs: &mut dyn DocsMut, detected: SkewDetected, stored: &StoredFact) -> Result<(), LedgerError> {
-    let key = detected.monitor.to_string();
-    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
     let in_charge: Option<InCharge> = read(docs, IN_CHARGE, detected.deployment.as_str())?;
-    let (None, Some(in_charge)) = (state.skewed, in_charge) else { return Ok(()) };
-    state.skewed = Some(detected.incident);
-    docs.put(MONITORS, &key, document(&state))?;
+    let Some(in_charge) = in_charge else { return Ok(()) };
+    let open = change(docs, &detected.monitor, &detected.deployment, |state| {
+        let open = state.skewed;
+        state.skewed = open.or(Some(detected.incident));
+        open
+    })?;
+    if open.is_some() {
+        return Ok(());
+    }
     let incident = Incident {
         id: detected.incident,
         monitor: detected.monitor,
@@ -288,6 +281,21 @@ fn moved(docs: &mut dyn DocsMut, shifted: &TrafficShifted, at: Timestamp) -> Res
         close(docs, open, at)?;
     }
     Ok(())
+}
+
+/// Changes what is known of a monitor, and returns what the change returns.
+fn change<T>(
+    docs: &mut dyn DocsMut,
+    monitor: &MonitorName,
+    deployment: &DeploymentName,
+    change: impl FnOnce(&mut MonitorState) -> T,
+) -> Result<T, LedgerError> {
+    let key = monitor.to_string();
+    let mut state: MonitorState = read(docs, MONITORS, &key)?.unwrap_or_default();
+    state.deployment = Some(deployment.clone());
+    let returned = change(&mut state);
+    docs.put(MONITORS, &key, document(&state))?;
+    Ok(returned)
 }
 
 fn series_key(monitor: &MonitorName, until: Timestamp) -> String {

@@ -15,6 +15,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Float32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use indexmap::IndexSet;
 use serde_json::{Map, Value};
 use tenon_core::fact::{FeatureSkew, SkewDetected, SkewMeasured, TableVersion};
 use tenon_core::id::{DecisionId, IncidentId, OperationId};
@@ -180,9 +181,7 @@ fn merge(tables: &mut Vec<TableVersion>, more: Vec<TableVersion>) {
 
 /// Whether a decision is one of the share that is looked at.
 fn is_looked_at(id: DecisionId, rule: SkewRule) -> bool {
-    let digest = Digest::of(id.to_string());
-    let bits = digest.as_bytes()[..7].iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-    ((bits >> 3) as f64 / (1_u64 << 53) as f64) < rule.sample.fraction()
+    Digest::of(id.to_string()).fraction() < rule.sample.fraction()
 }
 
 fn decode(table: &str, batch: &RecordBatch, rule: SkewRule) -> Result<Vec<Sampled>, WatchError> {
@@ -210,12 +209,7 @@ fn decode(table: &str, batch: &RecordBatch, rule: SkewRule) -> Result<Vec<Sample
 
 /// What was sent, as columns, each of the narrowest type that holds it, and when it was decided.
 fn observations(decisions: &[Sampled]) -> Result<RecordBatch, WatchError> {
-    let mut names: Vec<&String> = Vec::new();
-    for name in decisions.iter().flat_map(|decision| decision.sent.keys()) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
+    let names: IndexSet<&String> = decisions.iter().flat_map(|decision| decision.sent.keys()).collect();
     let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
     for name in names {
         let values: Vec<&Value> =

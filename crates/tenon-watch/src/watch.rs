@@ -12,7 +12,7 @@ use tenon_core::spec::{MonitorSpec, Resource, SkewRule};
 use tenon_core::{
     Clock, DeploymentName, ModelName, ModelVersionRef, MonitorName, NewFact, Payload, PodName, Principal, Timestamp,
 };
-use tenon_features::FeatureStore;
+use tenon_features::{FeatureStore, FoundFeature, Moved};
 use tenon_lake::Lake;
 use tenon_ledger::{DocsExt, Ledger};
 use tenon_models::Models;
@@ -271,6 +271,29 @@ impl Watch {
     pub fn state(&self, monitor: &MonitorName) -> Result<MonitorState, WatchError> {
         let state = self.inner.ledger.docs().read(MONITORS, monitor.as_str()).map_err(WatchError::Ledger)?;
         Ok(state.unwrap_or_default())
+    }
+
+    /// Says of features that were found how far their values have moved, as each monitor of a model that takes them measured
+    /// it last.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn tell_drift(&self, found: &mut [FoundFeature]) -> Result<(), WatchError> {
+        for monitor in self.inner.catalog.specs().monitors.keys() {
+            let Some(last) = self.state(monitor)?.last else { continue };
+            let of_model = |found: &&mut FoundFeature| found.models.contains(&last.reference.model);
+            for found in found.iter_mut().filter(of_model) {
+                let drift = last.features.iter().find(|drift| drift.feature == found.feature);
+                found.drift.extend(drift.map(|drift| Moved {
+                    monitor: monitor.clone(),
+                    deployment: last.deployment.clone(),
+                    until: last.window.1,
+                    psi: drift.psi,
+                    drifted: drift.drifted,
+                }));
+            }
+        }
+        Ok(())
     }
 
     /// Every comparison of a monitor, oldest first.

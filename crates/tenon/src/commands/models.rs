@@ -27,22 +27,14 @@ pub async fn train(context: &Context, model: &str) -> Result<Answer, Failure> {
     let request = TrainRequest { model, cause, known_by: platform.clock.now(), drill_shuffle_seed: None };
     let version = platform.models.train(&by, request).await.during("training")?;
     let record = platform.models.version(&version).during("reading the version")?;
+    let card = platform.models.describe(&version).during("describing the version")?;
     let approved = record.judged.as_ref().is_some_and(|judged| judged.approved);
-    Ok(Answer::new(&record, judged(&record))?.refused_if(!approved))
+    Ok(Answer::new(&record, format!("{version}: {}\n{}", card.data, judged(&record)))?.refused_if(!approved))
 }
 
-/// A version and what its gates said.
+/// What the gates said of a version.
 pub fn judged(record: &VersionRecord) -> String {
     let version = &record.registered.version;
-    let set = &record.run.training_set;
-    let mut trained =
-        format!("{version} learnt from {} rows and was judged by {}", count(set.train_rows), count(set.test_rows));
-    for (feature, rows) in &set.incomplete {
-        trained.push_str(&format!(
-            "\n  in {} of them the window of `{feature}` begins before the data does",
-            count(*rows)
-        ));
-    }
     let rows = record.gates.iter().map(|gate| {
         [
             gate.gate.clone(),
@@ -55,7 +47,7 @@ pub fn judged(record: &VersionRecord) -> String {
         Some(judged) => format!("{version} may not be deployed: it failed {}", judged.failed.join(", ")),
         None => format!("{version} was not judged yet"),
     };
-    format!("{trained}\n{}\n{standing}", table(&["gate", "verdict", "why"], rows))
+    format!("{}\n{standing}", table(&["gate", "verdict", "why"], rows))
 }
 
 /// Lets a version through a gate.

@@ -63,7 +63,8 @@ pub async fn replay(stage: &Stage, door: &SocketAddr, steps: &mut Steps, closing
 /// What the half-year brought, step by step.
 fn told(stage: &Stage, steps: &mut Steps, closing: &mut Closing) -> Result<(), Failure> {
     let step = steps.begin("watch", None);
-    for incident in stage.platform.watch.incidents().during("reading the incidents")? {
+    let incidents = stage.platform.watch.incidents().during("reading the incidents")?;
+    for incident in incidents.into_iter().filter(|incident| incident.skew.is_empty()) {
         closing.drift.push(DriftLine {
             at: incident.opened,
             version: incident.version.to_string(),
