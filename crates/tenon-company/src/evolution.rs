@@ -1,7 +1,7 @@
 //! What a change of a dataset's declaration means for those who read it.
 
 use serde::Serialize;
-use tenon_core::spec::{ColumnType, DatasetSpec};
+use tenon_core::spec::DatasetSpec;
 
 /// One difference between two declarations of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub fn differences(before: &DatasetSpec, after: &DatasetSpec) -> Vec<Difference>
             continue;
         };
         if column.data_type != now.data_type {
-            tell(true, format!("column `{name}` was {} and becomes {}", word(column.data_type), word(now.data_type)));
+            tell(true, format!("column `{name}` was {} and becomes {}", column.data_type, now.data_type));
         }
         match (column.nullable, now.nullable) {
             (false, true) => tell(true, format!("column `{name}` may be missing now")),
@@ -47,7 +47,7 @@ pub fn differences(before: &DatasetSpec, after: &DatasetSpec) -> Vec<Difference>
         }
     }
     for (name, column) in new.iter().filter(|(name, _)| !old.contains_key(*name)) {
-        tell(false, format!("column `{name}`, {}, is new", word(column.data_type)));
+        tell(false, format!("column `{name}`, {}, is new", column.data_type));
     }
     if before.contract.key != after.contract.key {
         let key = |spec: &DatasetSpec| match spec.contract.key.is_empty() {
@@ -57,19 +57,6 @@ pub fn differences(before: &DatasetSpec, after: &DatasetSpec) -> Vec<Difference>
         tell(true, format!("the key was {} and becomes {}", key(before), key(after)));
     }
     found
-}
-
-fn word(kind: ColumnType) -> &'static str {
-    match kind {
-        ColumnType::Boolean => "boolean",
-        ColumnType::Int32 => "int32",
-        ColumnType::Int64 => "int64",
-        ColumnType::Float32 => "float32",
-        ColumnType::Float64 => "float64",
-        ColumnType::String => "string",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Date => "date",
-    }
 }
 
 #[cfg(test)]

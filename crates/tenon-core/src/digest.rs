@@ -39,6 +39,12 @@ impl Digest {
         &self.0
     }
 
+    /// The first 53 bits as a number from 0 to 1, without 1: what was digested chooses by it, always the same.
+    pub fn fraction(&self) -> f64 {
+        let bits = self.0[..7].iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+        (bits >> 3) as f64 / (1_u64 << 53) as f64
+    }
+
     /// The 64 hexadecimal digits without a prefix.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -101,6 +101,35 @@ impl Lake {
     /// # Errors
     /// As [`Lake::query`].
     pub async fn query_at(&self, sql: &str, tables: &[(String, u64)]) -> Result<Vec<RecordBatch>, LakeError> {
+        let (session, sql) = self.session_of_versions(sql, tables).await?;
+        Ok(tenon_query::run_repeatable(&session, &sql).await?)
+    }
+
+    /// The answer of [`Lake::query_at`] batch by batch, in no order: not all of it is in memory at once.
+    ///
+    /// # Errors
+    /// As there, and what `take` says of a batch.
+    pub async fn query_each_at<E: From<LakeError>>(
+        &self,
+        sql: &str,
+        tables: &[(String, u64)],
+        mut take: impl FnMut(RecordBatch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (session, sql) = self.session_of_versions(sql, tables).await?;
+        let mut answer = tenon_query::stream_repeatable(&session, &sql).await.map_err(LakeError::from)?;
+        while let Some(batch) = answer.next().await {
+            let batch = batch.map_err(QueryError::from).and_then(tenon_query::plain_texts);
+            take(batch.map_err(LakeError::from)?)?;
+        }
+        Ok(())
+    }
+
+    /// A session that knows exact versions of the tables that are named, and nothing else; and the query to be asked there.
+    async fn session_of_versions(
+        &self,
+        sql: &str,
+        tables: &[(String, u64)],
+    ) -> Result<(SessionContext, String), LakeError> {
         let (sql, reads) = self.reads(sql)?;
         if let Some(stated) = reads.stated.first() {
             return Err(LakeError::StatedPin(stated.table.clone()));
@@ -114,7 +143,7 @@ impl Lake {
             register(&session, table, provider)?;
         }
         register_views(&session, &reads).await?;
-        Ok(tenon_query::run_repeatable(&session, &sql).await?)
+        Ok((session, sql))
     }
 
     /// A query over the newest versions of tables, or of a branch's, and some rows beside them, under a name of their own.

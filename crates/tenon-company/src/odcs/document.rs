@@ -55,7 +55,7 @@ pub(super) struct Property {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<String>,
     pub(super) logical_type: &'static str,
-    pub(super) physical_type: &'static str,
+    pub(super) physical_type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) logical_type_options: Option<TypeOptions>,
     pub(super) required: bool,

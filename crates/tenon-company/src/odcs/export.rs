@@ -106,13 +106,13 @@ fn to_json(part: &impl serde::Serialize) -> Result<Value, OdcsError> {
 }
 
 fn property(name: &str, column: &Column, key: &[String]) -> Property {
-    let (logical_type, format, physical_type) = words::type_words(column.data_type);
+    let (logical_type, format) = words::type_words(column.data_type);
     let mut options = TypeOptions { format, ..TypeOptions::default() };
     let mut property = Property {
         name: name.to_owned(),
         description: column.description.clone(),
         logical_type,
-        physical_type,
+        physical_type: column.data_type.to_string(),
         required: !column.nullable,
         unique: column.unique,
         classification: column.class.map(words::class),

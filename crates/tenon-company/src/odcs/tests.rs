@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use tenon_core::spec::{
-    Check, CleanColumn, Cleaning, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Dedup,
+    Check, CleanColumn, Cleaning, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Dedup, Dimensions,
     Distribution, Epoch, Freshness, KafkaSource, Late, Parse, Severity, Source, SourceUnit, SpecFile, SpecSet, Volume,
     WholeNumber, parse,
 };
@@ -86,7 +86,13 @@ fn batch_severity() -> impl Strategy<Value = Severity> {
 
 fn column_type() -> impl Strategy<Value = ColumnType> {
     use ColumnType::*;
-    prop::sample::select(vec![Boolean, Int32, Int64, Float32, Float64, String, Timestamp, Date])
+    let vector = Dimensions::new(64).map(Vector);
+    prop::sample::select(
+        [Boolean, Int32, Int64, Float32, Float64, String, Timestamp, Date]
+            .into_iter()
+            .chain(vector)
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn bound() -> impl Strategy<Value = f64> {

@@ -43,23 +43,27 @@ pub(super) fn class_of(word: &str) -> Option<DataClass> {
     }
 }
 
-/// A type's logical word, the format that tells its size where it has one, and its physical word, which is our own.
-pub(super) fn type_words(data_type: ColumnType) -> (&'static str, Option<&'static str>, &'static str) {
+/// A type's logical word, and the format that tells its size where it has one. Its physical word is our own.
+pub(super) fn type_words(data_type: ColumnType) -> (&'static str, Option<&'static str>) {
     match data_type {
-        ColumnType::Boolean => ("boolean", None, "boolean"),
-        ColumnType::Int32 => ("integer", Some("i32"), "int32"),
-        ColumnType::Int64 => ("integer", Some("i64"), "int64"),
-        ColumnType::Float32 => ("number", Some("f32"), "float32"),
-        ColumnType::Float64 => ("number", Some("f64"), "float64"),
-        ColumnType::String => ("string", None, "string"),
-        ColumnType::Timestamp => ("timestamp", None, "timestamp"),
-        ColumnType::Date => ("date", None, "date"),
+        ColumnType::Boolean => ("boolean", None),
+        ColumnType::Int32 => ("integer", Some("i32")),
+        ColumnType::Int64 => ("integer", Some("i64")),
+        ColumnType::Float32 => ("number", Some("f32")),
+        ColumnType::Float64 => ("number", Some("f64")),
+        ColumnType::String => ("string", None),
+        ColumnType::Timestamp => ("timestamp", None),
+        ColumnType::Date => ("date", None),
+        ColumnType::Vector(_) => ("array", None),
     }
 }
 
 /// The type that a physical word of some database means: `VARCHAR(20)`, `int8`, `TIMESTAMP WITH TIME ZONE`.
 pub(super) fn type_of_physical(word: &str) -> Option<ColumnType> {
     let word = word.to_ascii_lowercase();
+    if let Ok(vector @ ColumnType::Vector(_)) = word.parse() {
+        return Some(vector);
+    }
     let bare = word.split(['(', '[', ' ', '<']).next().unwrap_or_default();
     Some(match bare {
         "bool" | "boolean" => ColumnType::Boolean,
@@ -124,6 +128,8 @@ pub(super) fn span_of(number: f64, unit: &str) -> Option<Span> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use tenon_core::spec::Dimensions;
+
     use super::*;
 
     #[test]
@@ -157,6 +163,8 @@ mod tests {
             ("NUMERIC(18, 2)", Some(ColumnType::Float64)),
             ("timestamp with time zone", Some(ColumnType::Timestamp)),
             ("STRUCT<a INT>", None),
+            ("VECTOR(64)", Dimensions::new(64).map(ColumnType::Vector)),
+            ("vector", None),
         ] {
             assert_eq!(type_of_physical(word), known, "{word}");
         }

@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Column, ColumnType, DatasetSpec};
+use super::ColumnType;
+use super::dataset::{Column, DatasetSpec};
 use super::fault::closest;
 use super::{SpecFault, units};
 

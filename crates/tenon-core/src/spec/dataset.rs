@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cleaning::Cleaning;
 use super::table_rules::{Distribution, Freshness, Volume};
-use super::{KafkaSource, StoreAccess};
+use super::{ColumnType, KafkaSource, StoreAccess};
 use crate::{Share, Span};
 
 /// A named, owned collection of data.
@@ -183,28 +183,6 @@ pub struct Column {
     /// Whether no value may come twice in the whole table; missing values are no values.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unique: bool,
-}
-
-/// The type of a column's values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ColumnType {
-    /// True or false.
-    Boolean,
-    /// Whole numbers of 32 bits.
-    Int32,
-    /// Whole numbers of 64 bits.
-    Int64,
-    /// Floating-point numbers of 32 bits.
-    Float32,
-    /// Floating-point numbers of 64 bits.
-    Float64,
-    /// Text in UTF-8.
-    String,
-    /// A moment in UTC, in microseconds.
-    Timestamp,
-    /// A calendar day.
-    Date,
 }
 
 /// What kind of information a column holds.

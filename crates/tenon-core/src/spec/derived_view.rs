@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ColumnType, FeatureViewSpec, SpecFault, SpecSet};
+use super::{ColumnType, Dimensions, FeatureViewSpec, SpecFault, SpecSet};
 use crate::{FeatureViewName, PodName};
 
 /// The column that holds the moment of decision, in every derived view.
@@ -113,6 +113,20 @@ impl<'a> ViewSpec<'a> {
         }
     }
 
+    /// The names of its vector features with how many numbers each has, in order.
+    pub fn vectors(self) -> Vec<(&'a str, Dimensions)> {
+        match self {
+            Self::Rows(spec) => spec.vectors.iter().map(|(name, vector)| (name.as_str(), vector.dimensions)).collect(),
+            Self::Derived(_) => Vec::new(),
+        }
+    }
+
+    /// What expressions of derived views may read of it: its features, then its vector features.
+    pub fn readable(self) -> Vec<&'a str> {
+        let vectors = self.vectors().into_iter().map(|(name, _)| name);
+        self.features().into_iter().chain(vectors).collect()
+    }
+
     /// What one of its features means; none: it has no such feature.
     pub fn meaning(self, feature: &str) -> Option<Meaning<'a>> {
         let (description, unit) = match self {
@@ -185,7 +199,7 @@ impl SpecSet {
         // What an expression could mean by a name, each once.
         let mut names = BTreeSet::from([MOMENT]);
         let used = spec.views.iter().filter_map(|used| self.view(used));
-        for (feature, view) in used.flat_map(|view| view.spec.features().into_iter().map(move |name| (name, view.name)))
+        for (feature, view) in used.flat_map(|view| view.spec.readable().into_iter().map(move |name| (name, view.name)))
         {
             if !names.insert(feature) {
                 let message = format!("two of its `views` have a feature `{feature}`; one is of `{view}`");

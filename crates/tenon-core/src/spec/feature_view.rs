@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SpecFault, Window};
+use super::{SpecFault, VectorSpec, Window};
 use crate::{Share, Span};
 
 /// Named features of an entity.
@@ -28,7 +28,11 @@ pub struct FeatureViewSpec {
     /// One query over that dataset, row by row, that returns the entity, the event time, and what the features read.
     pub source: String,
     /// The features, by name.
+    #[serde(default)]
     pub features: IndexMap<String, FeatureSpec>,
+    /// Vector features, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub vectors: IndexMap<String, VectorSpec>,
     /// What those who use the features may count on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promise: Option<Promise>,
@@ -134,6 +138,9 @@ impl FeatureViewSpec {
         let mut meaning = Self { description: String::new(), promise: None, ..self.clone() };
         for feature in meaning.features.values_mut() {
             (feature.description, feature.unit) = (None, None);
+        }
+        for vector in meaning.vectors.values_mut() {
+            vector.description = None;
         }
         meaning
     }

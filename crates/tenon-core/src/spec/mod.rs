@@ -6,6 +6,7 @@
 
 mod changes;
 mod cleaning;
+mod column_type;
 mod dataset;
 mod deployment;
 mod derived_view;
@@ -20,12 +21,12 @@ mod set;
 mod store;
 mod table_rules;
 pub mod units;
+mod vectors;
 mod window;
 
 pub use cleaning::{CleanColumn, Cleaning, Epoch, Parse, SourceUnit, WholeNumber};
-pub use dataset::{
-    Check, Column, ColumnType, Compaction, Contract, DataClass, DatasetSpec, Dedup, Late, Severity, Source,
-};
+pub use column_type::{ColumnType, ColumnTypeError};
+pub use dataset::{Check, Column, Compaction, Contract, DataClass, DatasetSpec, Dedup, Late, Severity, Source};
 pub use deployment::{DeploymentSpec, Guardrail, GuardrailMetric, RolloutSpec};
 pub use derived_view::{DerivedFeatureSpec, DerivedViewSpec, MOMENT, Meaning, ViewRef, ViewSpec};
 pub use engine::{EngineAddress, EngineError};
@@ -43,4 +44,5 @@ pub use organisation::{
 pub use set::{Resource, ResourceKind, ResourceRef, SpecSet};
 pub use store::{ObjectPattern, StoreAccess, StoreKind};
 pub use table_rules::{Distribution, Freshness, Volume};
+pub use vectors::{Dimensions, DimensionsError, Metric, VectorSpec};
 pub use window::Window;

@@ -201,6 +201,7 @@ impl SpecSet {
         super::cleaning::check(file, spec, faults);
         super::table_rules::check(file, spec, faults);
         super::changes::check(file, spec, faults);
+        super::vectors::check(file, spec, faults);
         let known = |column: &str, keys: &[&str], faults: &mut Vec<SpecFault>| {
             if !columns.is_empty() && !columns.contains_key(column) {
                 let fault = SpecFault::at(file, keys, format!("the contract has no column `{column}`"));
@@ -254,10 +255,11 @@ impl SpecSet {
         if spec.entity.is_empty() {
             faults.push(SpecFault::at(file, &["entity"], "an entity is named by at least one column"));
         }
-        if spec.features.is_empty() {
+        if spec.features.is_empty() && spec.vectors.is_empty() {
             faults.push(SpecFault::at(file, &["features"], "the view has no features"));
         }
         faults.extend(spec.feature_faults(file));
+        faults.extend(spec.vector_faults(file));
         faults.extend(spec.promise_fault(file));
     }
 

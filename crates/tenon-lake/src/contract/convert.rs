@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use tenon_core::spec::ColumnType;
 
 use super::legible::legible;
+use super::vectors;
 use crate::delta::log::{stored_type, utc};
 
 /// The Arrow type in which a column is held.
@@ -29,20 +30,16 @@ pub fn arrow_type(kind: ColumnType) -> DataType {
         ColumnType::String => DataType::Utf8,
         ColumnType::Timestamp => utc(),
         ColumnType::Date => DataType::Date32,
+        ColumnType::Vector(_) => vectors::held(),
     }
 }
 
 /// The type in words: `an int64`.
-pub(crate) fn in_words(kind: ColumnType) -> &'static str {
+pub(crate) fn in_words(kind: ColumnType) -> String {
     match kind {
-        ColumnType::Boolean => "a boolean",
-        ColumnType::Int32 => "an int32",
-        ColumnType::Int64 => "an int64",
-        ColumnType::Float32 => "a float32",
-        ColumnType::Float64 => "a float64",
-        ColumnType::String => "a string",
-        ColumnType::Timestamp => "a timestamp",
-        ColumnType::Date => "a date",
+        ColumnType::Vector(dimensions) => format!("a vector of {dimensions} finite numbers"),
+        ColumnType::Int32 | ColumnType::Int64 => format!("an {kind}"),
+        _ => format!("a {kind}"),
     }
 }
 
@@ -50,13 +47,22 @@ pub(crate) fn in_words(kind: ColumnType) -> &'static str {
 ///
 /// Text is parsed; a moment without a zone is taken as UTC; a number that is whole may become an integer. The one change
 /// of a value that is allowed is rounding to `float32`, which is what that type says. A moment has whole microseconds, and a
-/// day no time of day; both are of the years 1 to 9999, which is what readers of a table can show.
+/// day no time of day; both are of the years 1 to 9999, which is what readers of a table can show. A vector comes as a list of
+/// numbers, or as one in JSON.
 ///
 /// # Errors
 /// Why no value of the source's type could ever be of the contract's.
 pub(crate) fn convert(source: &ArrayRef, kind: ColumnType) -> Result<(ArrayRef, Option<BooleanBuffer>), String> {
     let wanted = arrow_type(kind);
     let failed = |error: ArrowError| error.to_string();
+    if let ColumnType::Vector(dimensions) = kind {
+        let converted = vectors::convert(source, dimensions).map_err(failed)?;
+        let converted = converted.ok_or_else(|| {
+            format!("it holds {} there, and the contract says {}", source.data_type(), in_words(kind))
+        })?;
+        let lost = lost(source, &converted);
+        return Ok((converted, lost));
+    }
     // Views, dictionaries and large texts hold the same values in another layout. Moments keep their unit for now.
     let plain = match source.data_type() {
         DataType::Null => return Ok((new_null_array(&wanted, source.len()), None)),
@@ -219,7 +225,7 @@ fn lost(before: &ArrayRef, after: &ArrayRef) -> Option<BooleanBuffer> {
         return None;
     }
     let absent = !after.nulls()?.inner();
-    Some(match before.nulls() {
+    Some(match before.logical_nulls() {
         Some(nulls) => &absent & nulls.inner(),
         None => absent,
     })

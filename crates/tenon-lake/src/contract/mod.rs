@@ -6,6 +6,7 @@ mod keys;
 mod legible;
 mod quarantine;
 mod rules;
+mod vectors;
 
 pub(crate) use broken::{Tally, with_rows};
 pub use convert::arrow_type;

@@ -8,7 +8,7 @@ use arrow::array::{
     RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray,
     TimestampNanosecondArray, UInt64Array,
 };
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 
@@ -369,4 +369,22 @@ proptest! {
         let again = run(&rules, whole.accepted());
         prop_assert_eq!(again.quarantined(), 0);
     }
+}
+
+#[test]
+fn vectors_land_and_what_is_none_is_told() {
+    let vector = "type = \"vector(2)\"\nnullable = true";
+    let pushed = texts(&["[1, -0.5]", "[1]", "[1, 2, 3]", "[1, null]", "[1, 1e39]", "one", "{\"x\": 1}"]);
+    insta::assert_snapshot!(fate(vector, pushed), @r#"[1.0, -0.5] || x: "[1]" is not a vector of 2 finite numbers | x: "[1, 2, 3]" is not a vector of 2 finite numbers | x: "[1, null]" is not a vector of 2 finite numbers | x: "[1, 1e39]" is not a vector of 2 finite numbers | x: "one" is not a vector of 2 finite numbers | x: "{"x": 1}" is not a vector of 2 finite numbers"#);
+    let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([
+        Some(vec![Some(0.25), Some(8.0)]),
+        None,
+        Some(vec![Some(f64::NAN), Some(8.0)]),
+        Some(vec![Some(f64::INFINITY), Some(8.0)]),
+        Some(vec![]),
+    ]));
+    insta::assert_snapshot!(fate(vector, Arc::clone(&lists)), @"[0.25, 8.0] - || x: [NaN, 8.0] is not a vector of 2 finite numbers | x: [inf, 8.0] is not a vector of 2 finite numbers | x: [] is not a vector of 2 finite numbers");
+    insta::assert_snapshot!(fate("type = \"vector(2)\"", lists.slice(0, 2)), @"[0.25, 8.0] || x: missing");
+    insta::assert_snapshot!(fate(vector, Arc::new(Int64Array::from(vec![1]))), @"refused: column `x` cannot be read: it holds Int64 there, and the contract says a vector of 2 finite numbers");
+    insta::assert_snapshot!(fate("type = \"string\"", lists), @"refused: column `x` cannot be read: it holds List(Float64) there, and the contract says a string");
 }

@@ -125,6 +125,7 @@ fn data_type(fields: &mut Fields<'_>, column: &str, format: Option<&str>, notes:
         }
         Some("date") => Some(ColumnType::Date),
         Some("timestamp") => Some(ColumnType::Timestamp),
+        Some("array") if matches!(known, Some(ColumnType::Vector(_))) => known,
         Some("integer") => Some(match format {
             Some("i8" | "i16" | "i32" | "u8" | "u16") => ColumnType::Int32,
             None if known == Some(ColumnType::Int32) => ColumnType::Int32,
@@ -227,7 +228,7 @@ fn type_options(mut options: Fields<'_>, format: Option<(Place, &str)>, read: &m
         }
         ColumnType::String => string_options(&mut options, read, notes),
         ColumnType::Date | ColumnType::Timestamp => moment_options(&mut options, read, notes),
-        ColumnType::Boolean => {}
+        ColumnType::Boolean | ColumnType::Vector(_) => {}
     }
     if let Some((place, format)) = format.filter(|_| !is_number(read.column.data_type)) {
         notes
