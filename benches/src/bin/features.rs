@@ -69,6 +69,7 @@ fn view(hours: i64) -> View {
         columns: vec!["delay".to_owned()],
         ttl: Span::hours(hours),
         features: aggregates.into_iter().enumerate().map(feature).collect(),
+        vectors: Vec::new(),
     }
 }
 
