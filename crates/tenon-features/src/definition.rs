@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use indexmap::IndexSet;
 use serde::Serialize;
 use tenon_core::spec::{ColumnType, DerivedViewSpec, FeatureViewSpec, ModelSpec, Resource, SpecSet, ViewRef, ViewSpec};
 use tenon_core::{Digest, FeatureViewName, ModelName};
@@ -27,27 +28,23 @@ impl<'a> Definition<'a> {
         for view in &model.spec.features {
             let view = self::view(specs, view)?;
             definition.named.push(view);
-            definition.read(specs, view)?;
+            for read in specs.with_sources(view.name) {
+                definition.read(self::view(specs, read)?);
+            }
         }
         definition.names_differ(name)?;
         Ok(definition)
     }
 
-    /// Takes in a view and what it reads. Views do not go round in a circle: the specs were checked for it.
-    fn read(&mut self, specs: &'a SpecSet, view: ViewRef<'a>) -> Result<(), FeatureError> {
-        match view.spec {
-            ViewSpec::Rows(spec) if self.views.iter().all(|(known, _)| *known != view.name) => {
-                self.views.push((view.name, spec));
-            }
-            ViewSpec::Derived(spec) if self.derived.iter().all(|(known, _)| *known != view.name) => {
-                self.derived.push((view.name, spec));
-                for used in &spec.views {
-                    self.read(specs, self::view(specs, used)?)?;
-                }
-            }
-            _ => {}
+    /// Takes in a view, unless another that the model names reads it as well.
+    fn read(&mut self, view: ViewRef<'a>) {
+        if self.reads(view.name) {
+            return;
         }
-        Ok(())
+        match view.spec {
+            ViewSpec::Rows(spec) => self.views.push((view.name, spec)),
+            ViewSpec::Derived(spec) => self.derived.push((view.name, spec)),
+        }
     }
 
     fn names_differ(&self, model: &ModelName) -> Result<(), FeatureError> {
@@ -108,20 +105,14 @@ impl<'a> Definition<'a> {
 
     /// What each view means.
     pub(crate) fn meanings(&self) -> BTreeMap<FeatureViewName, Digest> {
-        let of_rows = self.views.iter().map(|(name, view)| ((*name).clone(), digest(&view.meaning())));
-        let derived = self.derived.iter().map(|(name, view)| ((*name).clone(), digest(&view.meaning())));
-        of_rows.chain(derived).collect()
+        let of_rows = self.views.iter().map(|(name, view)| (*name, ViewSpec::Rows(view)));
+        let derived = self.derived.iter().map(|(name, view)| (*name, ViewSpec::Derived(view)));
+        of_rows.chain(derived).map(|(name, view)| (name.clone(), meaning(&view))).collect()
     }
 }
 
 fn each_once<'a>(columns: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let mut once: Vec<String> = Vec::new();
-    for column in columns {
-        if !once.contains(column) {
-            once.push(column.clone());
-        }
-    }
-    once
+    columns.collect::<IndexSet<_>>().into_iter().cloned().collect()
 }
 
 /// The features of a view, in order.
@@ -133,6 +124,14 @@ pub(crate) fn refs(view: &ViewRef<'_>) -> Vec<FeatureRef> {
 /// A view by its name.
 pub(crate) fn view<'a>(specs: &'a SpecSet, view: &FeatureViewName) -> Result<ViewRef<'a>, FeatureError> {
     specs.view(view).ok_or_else(|| FeatureError::NoView(view.clone()))
+}
+
+/// The digest of what a view means, without descriptions, units and promises.
+pub(crate) fn meaning(view: &ViewSpec<'_>) -> Digest {
+    match view {
+        ViewSpec::Rows(view) => digest(&view.meaning()),
+        ViewSpec::Derived(view) => digest(&view.meaning()),
+    }
 }
 
 /// The digest of a value as canonical JSON (RFC 8785).

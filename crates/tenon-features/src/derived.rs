@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float32Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    ArrayRef, AsArray, FixedSizeListArray, FixedSizeListBuilder, Float32Array, Float32Builder, RecordBatch,
+    RecordBatchOptions,
+};
 use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, Field, Float32Type, Schema};
 use tenon_core::FeatureViewName;
-use tenon_core::spec::{ColumnType, DerivedFeatureSpec, DerivedViewSpec, MOMENT, SpecSet};
+use tenon_core::spec::{ColumnType, DerivedFeatureSpec, DerivedViewSpec, Dimensions, MOMENT, SpecSet};
 use tenon_lake::arrow_type;
 use tenon_query::point_in_time::Session;
 use tenon_query::{Expression, QueryError};
@@ -36,6 +39,8 @@ pub(crate) struct DerivedFeature {
 pub(crate) enum Input {
     /// A feature of another view: float32.
     Feature(FeatureRef),
+    /// A vector feature of another view, of so many numbers.
+    Vector(FeatureRef, Dimensions),
     /// What a caller sends, or a column of the observations.
     Request(String, DataType),
     /// The moment of decision.
@@ -62,15 +67,16 @@ impl DerivedView {
 /// Everything that expressions of a derived view may read, by name.
 fn inputs(specs: &SpecSet, spec: &DerivedViewSpec) -> Vec<(String, Input)> {
     let of_view = |view: &FeatureViewName| {
-        let features = specs.view(view).map(|view| view.spec.features()).unwrap_or_default();
-        let input = |feature: &str| {
-            let reference = FeatureRef { view: view.clone(), feature: feature.to_owned() };
-            (feature.to_owned(), Input::Feature(reference))
-        };
-        features.into_iter().map(input).collect::<Vec<_>>()
+        let reference = |feature: &str| FeatureRef { view: view.clone(), feature: feature.to_owned() };
+        let feature = |name: &str| (name.to_owned(), Input::Feature(reference(name)));
+        let vector =
+            |(name, dimensions): (&str, Dimensions)| (name.to_owned(), Input::Vector(reference(name), dimensions));
+        let declared = specs.view(view).map(|view| (view.spec.features(), view.spec.vectors()));
+        let (features, vectors) = declared.unwrap_or_default();
+        features.into_iter().map(feature).chain(vectors.into_iter().map(vector)).collect::<Vec<_>>()
     };
     let request =
-        spec.request.iter().map(|(name, kind)| (name.clone(), Input::Request(name.clone(), arrow_type(*kind))));
+        spec.request.iter().map(|(name, kind)| (name.clone(), Input::Request(name.clone(), request_type(*kind))));
     let features = spec.views.iter().flat_map(of_view);
     features.chain(request).chain([(MOMENT.to_owned(), Input::Moment)]).collect()
 }
@@ -80,9 +86,41 @@ pub(crate) fn moment_type() -> DataType {
     arrow_type(ColumnType::Timestamp)
 }
 
+/// The type of a column that callers send.
+fn request_type(kind: ColumnType) -> DataType {
+    match kind {
+        ColumnType::Vector(dimensions) => vector_type(dimensions),
+        plain => arrow_type(plain),
+    }
+}
+
+/// The type in which expressions read vectors: it says how many numbers they have.
+fn vector_type(dimensions: Dimensions) -> DataType {
+    DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, true)), i32::from(u16::from(dimensions)))
+}
+
+/// Vectors from their numbers: `number` gives the one at a place of a row; a vector of which one is missing is missing.
+pub(crate) fn vectors(
+    rows: usize,
+    dimensions: Dimensions,
+    number: impl Fn(usize, usize) -> Option<f32>,
+) -> FixedSizeListArray {
+    let mut vectors = FixedSizeListBuilder::new(Float32Builder::new(), i32::from(u16::from(dimensions)));
+    for row in 0..rows {
+        let vector: Option<Vec<f32>> = (0..dimensions.get()).map(|place| number(place, row)).collect();
+        match &vector {
+            Some(vector) => vectors.values().append_slice(vector),
+            None => vectors.values().append_nulls(dimensions.get()),
+        }
+        vectors.append(vector.is_some());
+    }
+    vectors.finish()
+}
+
 fn field((name, input): &(String, Input)) -> Field {
     let kind = match input {
         Input::Feature(_) => DataType::Float32,
+        Input::Vector(_, dimensions) => vector_type(*dimensions),
         Input::Request(_, kind) => kind.clone(),
         Input::Moment => moment_type(),
     };

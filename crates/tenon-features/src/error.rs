@@ -9,6 +9,14 @@ use tenon_lake::LakeError;
 use tenon_query::QueryError;
 use tenon_query::point_in_time::PointInTimeError;
 
+/// A type that callers send, in words.
+fn in_words(kind: &DataType) -> String {
+    match kind {
+        DataType::FixedSizeList(_, length) => format!("a vector of {length} numbers"),
+        plain => plain.to_string(),
+    }
+}
+
 /// What can go wrong with features.
 #[derive(Debug, thiserror::Error)]
 pub enum FeatureError {
@@ -87,7 +95,7 @@ pub enum FeatureError {
         wanted: &'static str,
     },
     /// What a caller sends has the wrong type.
-    #[error("`{column}` is declared as {wanted}, and the request has {found}")]
+    #[error("`{column}` is declared as {}, and the request has {found}", in_words(wanted))]
     RequestType {
         /// The column.
         column: String,
@@ -183,6 +191,27 @@ pub enum FeatureError {
         feature: String,
         /// The features that it has.
         known: Vec<String>,
+    },
+    /// A view has no such vector feature.
+    #[error("feature view `{view}` has no vector feature `{feature}`; {hint}")]
+    NoVectors {
+        /// The view.
+        view: FeatureViewName,
+        /// What was asked for.
+        feature: String,
+        /// What there is.
+        hint: String,
+    },
+    /// Nearest neighbours are asked for in a way that cannot be answered.
+    #[error("{0}")]
+    Nearest(String),
+    /// An entity whose neighbours are asked for has no vector.
+    #[error("this entity has no vector `{feature}` in feature view `{view}` now")]
+    NoVector {
+        /// The view.
+        view: FeatureViewName,
+        /// The vector feature.
+        feature: String,
     },
     /// A caller gives no keys of an entity that is needed.
     #[error("the request has no column `{column}`, which names an entity of these features")]

@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::Float32Type;
 use arrow::record_batch::RecordBatch;
 use arrow::row::{OwnedRow, RowConverter, SortField};
+use indexmap::IndexSet;
 use rayon::prelude::*;
 use tenon_core::Span;
 use tenon_core::fact::{Leakage, SharedEntities, TellingFeature, TrailingView};
@@ -39,16 +40,18 @@ fn telling(rows: &RecordBatch, features: &[String]) -> Vec<TellingFeature> {
     let labels: Vec<bool> = looked_at().map(|row| label.value(row)).collect();
     let tell = |feature: &String| {
         let values = rows.column_by_name(feature)?.as_primitive_opt::<Float32Type>()?;
+        // A value that is not a number of this world is as good as missing, as in a decision.
+        let value = |row| values.is_valid(row).then(|| f64::from(values.value(row))).filter(|value| value.is_finite());
+        let seen: Vec<Option<f64>> = looked_at().map(value).collect();
         let alone = |missing: f64| {
-            let score = |row| if values.is_valid(row) { f64::from(values.value(row)) } else { missing };
-            let scores: Vec<f64> = looked_at().map(score).collect();
-            // Labels of one class, or values that are not finite, rank nothing.
+            let scores: Vec<f64> = seen.iter().map(|value| value.unwrap_or(missing)).collect();
+            // Labels of one class rank nothing.
             let area = tenon_stats::metrics::roc_auc(&labels, &scores).unwrap_or(0.5);
             area.max(1.0 - area)
         };
         let least = alone(f64::MIN);
-        let roc_auc = if values.null_count() > 0 { least.max(alone(f64::MAX)) } else { least };
-        let rows = (values.len() - values.null_count()) as u64;
+        let roc_auc = if seen.contains(&None) { least.max(alone(f64::MAX)) } else { least };
+        let rows = values.iter().flatten().filter(|value| value.is_finite()).count() as u64;
         (roc_auc >= TELLING).then(|| TellingFeature { feature: feature.clone(), roc_auc, rows })
     };
     let mut telling: Vec<TellingFeature> = features.par_iter().filter_map(tell).collect();
@@ -63,7 +66,7 @@ fn trailing(view: &Sourced) -> Result<Option<TrailingView>, FeatureError> {
     for batch in &view.rows {
         let events = moments(batch, &view.view.event_time).map_err(failed)?;
         let known = moments(batch, known_at).map_err(failed)?;
-        let spans = events.iter().zip(&known).filter_map(|(event, known)| Some(known? - event?));
+        let spans = events.iter().zip(&known).filter_map(|(event, known)| Some(known?.saturating_sub(event?)));
         spans.inspect(|_| rows += 1).filter(|span| *span > 0).for_each(|span| late.push(span));
     }
     if late.is_empty() {
@@ -76,12 +79,8 @@ fn trailing(view: &Sourced) -> Result<Option<TrailingView>, FeatureError> {
 }
 
 fn shared(rows: &RecordBatch, train_rows: usize, views: &[Sourced]) -> Result<Vec<SharedEntities>, FeatureError> {
-    let mut keys: Vec<&Vec<String>> = Vec::new();
-    for view in views.iter().filter(|view| !view.view.entity.is_empty()) {
-        if !keys.contains(&&view.view.entity) {
-            keys.push(&view.view.entity);
-        }
-    }
+    let keys: IndexSet<&Vec<String>> =
+        views.iter().map(|view| &view.view.entity).filter(|key| !key.is_empty()).collect();
     let of_key = |columns: &Vec<String>| {
         let found: Option<Vec<ArrayRef>> = columns.iter().map(|column| rows.column_by_name(column).cloned()).collect();
         let Some(found) = found else { return Ok(None) };
@@ -95,7 +94,7 @@ fn shared(rows: &RecordBatch, train_rows: usize, views: &[Sourced]) -> Result<Ve
         let shared = held_out.intersection(&learnt_from).count() as u64;
         Ok(Some(SharedEntities { columns: columns.clone(), held_out: held_out.len() as u64, shared }))
     };
-    keys.into_par_iter().map(of_key).filter_map(Result::transpose).collect()
+    keys.into_iter().collect::<Vec<_>>().into_par_iter().map(of_key).filter_map(Result::transpose).collect()
 }
 
 #[cfg(test)]
@@ -108,7 +107,8 @@ mod tests {
     use super::*;
     use crate::fixture::{self, flights};
 
-    /// 1000 rows: a copy of the label, one with one error in fifty, one that is there only where the label is true, and noise.
+    /// 1000 rows: a copy of the label, the same but for an infinite value, one with one error in fifty, two that are there only
+    /// where the label is true, or false, and what tells nothing.
     fn rows() -> RecordBatch {
         let label = |row: usize| row.is_multiple_of(3);
         let noisy = |row: usize| if row % 50 == 7 { !label(row) } else { label(row) };
@@ -121,7 +121,9 @@ mod tests {
             (LABEL, Arc::new((0..1000).map(|row| Some(label(row))).collect::<BooleanArray>()), true),
             ("copy", floats(&|row| Some(-number(label(row)))), true),
             ("noisy", floats(&|row| Some(number(noisy(row)))), true),
+            ("infinite", floats(&|row| Some(if row == 9 { f32::INFINITY } else { -number(label(row)) })), true),
             ("there", floats(&|row| label(row).then_some(3.0)), true),
+            ("away", floats(&|row| (!label(row)).then_some((row * 7919 % 1000) as f32)), true),
             ("noise", floats(&|row| Some((row * 7919 % 1000) as f32)), true),
             ("constant", floats(&|_| Some(1.0)), true),
         ])
@@ -137,13 +139,13 @@ mod tests {
 
     #[test]
     fn what_tells_the_label_is_told() {
-        let features = ["copy", "noisy", "there", "noise", "constant"].map(str::to_owned);
+        let features = ["copy", "infinite", "noisy", "there", "away", "noise", "constant"].map(str::to_owned);
         let signs = signs(&rows(), &features, 800, &[sourced()]).unwrap();
         let told: Vec<(&str, u64)> = signs.telling.iter().map(|one| (one.feature.as_str(), one.rows)).collect();
-        assert_eq!(told, [("copy", 800), ("there", 267), ("noisy", 800)]);
-        assert_eq!((signs.telling[0].roc_auc, signs.telling[1].roc_auc), (1.0, 1.0));
+        assert_eq!(told, [("away", 533), ("copy", 800), ("infinite", 799), ("there", 267), ("noisy", 800)]);
+        assert!(signs.telling[..4].iter().all(|one| one.roc_auc == 1.0), "{:?}", signs.telling);
         // sklearn.metrics.roc_auc_score of the same 800 rows.
-        assert!((signs.telling[2].roc_auc - NOISY).abs() < 1e-12, "{}", signs.telling[2].roc_auc);
+        assert!((signs.telling[4].roc_auc - NOISY).abs() < 1e-12, "{}", signs.telling[4].roc_auc);
     }
 
     /// `l = [r % 3 == 0 for r in range(800)]; roc_auc_score(l, [(not x) if r % 50 == 7 else x for r, x in enumerate(l)])`,

@@ -11,6 +11,7 @@ mod definition;
 mod derived;
 mod error;
 mod leakage;
+mod nearest;
 mod online;
 mod plan;
 mod search;
@@ -26,8 +27,9 @@ use tenon_core::fact::TrainingSet;
 use tenon_query::point_in_time::{Evaluated, Missing};
 
 pub use error::FeatureError;
+pub use nearest::{Asked, MOST_NEIGHBOURS, Neighbour, Neighbours, To};
 pub use online::{FeatureRef, OnlineColumn, RedisPlace, Selected};
-pub use search::{Distribution, FoundFeature, FromFeatures, FromRows, OnlineState, Origin};
+pub use search::{Distribution, FoundFeature, FromFeatures, FromRows, Moved, OnlineState, Origin};
 pub use store::{FeatureStore, FeatureStoreOptions, OnlinePlace};
 
 /// A model's observations joined with its features, in order of decision.

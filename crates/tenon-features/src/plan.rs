@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use indexmap::IndexSet;
 use tenon_core::FeatureViewName;
 use tenon_core::spec::{SpecSet, ViewSpec};
+use tenon_query::point_in_time::number;
 
 use crate::derived::{DerivedView, Input};
 use crate::{FeatureError, FeatureRef};
@@ -41,7 +43,7 @@ pub(crate) struct Computed {
     pub view: Arc<DerivedView>,
     /// Its position in its view.
     pub feature: usize,
-    /// The places of the features that it reads, in the order of its inputs.
+    /// The places of the features that it reads, in the order of its inputs; of a vector, of each of its numbers.
     pub reads: Vec<usize>,
     pub place: usize,
 }
@@ -70,15 +72,25 @@ impl Plan {
     }
 
     /// The names of what callers may send, each once.
-    pub(crate) fn request(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        for (name, _) in self.sent() {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+    pub(crate) fn request(&self) -> IndexSet<&str> {
+        self.sent().map(|(name, _)| name).collect()
     }
+}
+
+/// Where a feature stands among those of its view: the features, then the numbers of the vectors, one after the other.
+fn position(view: ViewSpec<'_>, feature: &str) -> Option<usize> {
+    let features = view.features();
+    let mut start = features.len();
+    for (vector, dimensions) in view.vectors() {
+        let at = feature
+            .strip_prefix(vector)
+            .and_then(|rest| rest.strip_prefix('[')?.strip_suffix(']')?.parse::<usize>().ok());
+        if let Some(at) = at.filter(|at| *at < dimensions.get() && number(vector, *at) == feature) {
+            return Some(start + at);
+        }
+        start += dimensions.get();
+    }
+    features.iter().position(|known| *known == feature)
 }
 
 struct Planner<'a> {
@@ -92,12 +104,10 @@ impl Planner<'_> {
     fn want(&mut self, feature: &FeatureRef, place: usize) -> Result<(), FeatureError> {
         self.known.entry(feature.clone()).or_insert(place);
         let view = self.specs.view(&feature.view).ok_or_else(|| FeatureError::NoView(feature.view.clone()))?;
-        let known = view.spec.features();
-        let at = known.iter().position(|known| *known == feature.feature);
-        let at = at.ok_or_else(|| FeatureError::NoFeature {
+        let at = position(view.spec, &feature.feature).ok_or_else(|| FeatureError::NoFeature {
             view: feature.view.clone(),
             feature: feature.feature.clone(),
-            known: known.iter().map(|known| (*known).to_owned()).collect(),
+            known: view.spec.features().into_iter().map(str::to_owned).collect(),
         })?;
         match view.spec {
             ViewSpec::Rows(_) => {
@@ -122,19 +132,28 @@ impl Planner<'_> {
         };
         let mut reads = Vec::new();
         for input in &view.features[feature].inputs {
-            let Input::Feature(read) = input else { continue };
-            let place = match self.known.get(read) {
-                Some(place) => *place,
-                None => {
-                    let place = self.plan.places;
-                    self.plan.places += 1;
-                    self.want(read, place)?;
-                    place
+            match input {
+                Input::Feature(read) => reads.push(self.place_of(read)?),
+                Input::Vector(FeatureRef { view, feature }, dimensions) => {
+                    for at in 0..dimensions.get() {
+                        reads.push(self.place_of(&FeatureRef { view: view.clone(), feature: number(feature, at) })?);
+                    }
                 }
-            };
-            reads.push(place);
+                Input::Request(..) | Input::Moment => {}
+            }
         }
         self.plan.computed.push(Computed { view, feature, reads, place });
         Ok(())
+    }
+
+    /// The place of a feature that a derived one reads.
+    fn place_of(&mut self, feature: &FeatureRef) -> Result<usize, FeatureError> {
+        if let Some(place) = self.known.get(feature) {
+            return Ok(*place);
+        }
+        let place = self.plan.places;
+        self.plan.places += 1;
+        self.want(feature, place)?;
+        Ok(place)
     }
 }

@@ -1,10 +1,11 @@
 //! The feature store: what is served, kept up with the lake.
 
+mod keeper;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use parking_lot::RwLock;
@@ -15,21 +16,16 @@ use tenon_core::spec::{DerivedViewSpec, FeatureViewSpec, Resource, SpecSet};
 use tenon_core::{AsOf, Clock, Digest, FeatureViewName, ModelName, Timestamp};
 use tenon_lake::Lake;
 use tenon_query::RowsQuery;
-use tenon_query::point_in_time::{PointInTimeError, Session, SourceRows, View, moments};
+use tenon_query::point_in_time::{PointInTimeError, Session, View, moments};
 
 use crate::definition::{self, Definition};
 use crate::derived::DerivedView;
-use crate::online::{self, InRedis, Live, LiveView, NEVER, OnlineFile, Redis, RedisPlace, Shape, State, Wrote};
+use crate::online::{self, InRedis, Live, LiveView, NEVER, OnlineFile, Redis, RedisPlace, Shape, State, Whole};
 use crate::plan::{DerivedViews, Plan};
 use crate::{FeatureError, FeatureRef, OnlineRow, Selected, TrainingFrame, training};
 
 /// So many committed rows may wait in memory before they are written without being asked.
 const MANY_UNWRITTEN: usize = 1 << 17;
-
-/// How often the keeper of a store in Redis looks whether there is something to do.
-const EVERY: Duration = Duration::from_millis(500);
-/// Where it does not come to an end, it looks less and less often, down to this.
-const SELDOM: Duration = Duration::from_secs(30);
 
 /// Where the online store is. It holds nothing that the lake does not: without it, it is built anew.
 #[derive(Clone)]
@@ -59,8 +55,8 @@ pub struct FeatureStoreOptions {
 /// cursor in one transaction of the file). After a crash the cursor says whether the file is as new as the lake; where it
 /// is not, the view is read again from the lake, so that no row is lost and none counts twice. A view keeps its rows for
 /// its time to live and two days more, counted from its newest event: so late may a row arrive, and so far in the past
-/// may a read ask. A read from before that is refused, not answered wrongly. A view with a feature of a lifetime keeps all of its
-/// rows.
+/// may a read ask. A read from before that is refused, not answered wrongly. Of a view with a feature of a lifetime, what
+/// older rows say together is kept for each entity; in Redis, the rows themselves.
 ///
 /// In Redis it is the same: what is committed is written there at once, rows and cursor together. Where Redis does not
 /// answer, nothing but reads notice it: rows land, wait for a while, and are written or read from the lake when it is back.
@@ -110,7 +106,7 @@ impl FeatureStore {
         let store = Self { inner: Arc::new(inner) };
         store.refresh().await?;
         if let Place::Redis(redis) = &store.inner.place {
-            tokio::spawn(keep(Arc::clone(redis), Arc::downgrade(&store.inner)));
+            tokio::spawn(keeper::keep(Arc::clone(redis), Arc::downgrade(&store.inner)));
         }
         Ok(store)
     }
@@ -258,7 +254,7 @@ impl FeatureStore {
         let live = self.live();
         match live.serves(specs) {
             true => live.model(model),
-            false => self.select_under(specs, &self.features_under(specs, model)?).await.map(Arc::new),
+            false => self.select_under(specs, &self.features_under(specs, model)?).await,
         }
     }
 
@@ -266,7 +262,11 @@ impl FeatureStore {
     ///
     /// # Errors
     /// As [`FeatureStore::service`] and [`FeatureStore::select`].
-    pub async fn select_under(&self, specs: &Arc<SpecSet>, features: &[FeatureRef]) -> Result<Selected, FeatureError> {
+    pub async fn select_under(
+        &self,
+        specs: &Arc<SpecSet>,
+        features: &[FeatureRef],
+    ) -> Result<Arc<Selected>, FeatureError> {
         if self.live().serves(specs) {
             return self.select(features);
         }
@@ -274,7 +274,7 @@ impl FeatureStore {
         self.follow_specs(&mut writer).await?;
         let live = self.live();
         if live.serves(specs) {
-            return live.select(features);
+            return live.chosen(features);
         }
         let plan = Plan::of(specs, &self.derived(specs), features)?;
         let kept = live.kept();
@@ -287,13 +287,21 @@ impl FeatureStore {
         let new = views.values().filter(|view| kept.iter().all(|known| !Arc::ptr_eq(known, view)));
         let pinned = live.pinned.iter().cloned().chain(new.map(Arc::downgrade)).collect();
         let view = |name: &FeatureViewName| views.get(name).cloned().ok_or_else(|| FeatureError::NoView(name.clone()));
-        let selected = Selected::of(plan, view)?;
+        let selected = Arc::new(Selected::of(plan, view)?);
         *self.inner.live.write() = Arc::new(live.with_pinned(pinned));
         Ok(selected)
     }
 
-    /// The derived views of some specs, compiled.
+    /// The derived views of some specs, compiled: those that are served already are.
     fn derived(&self, specs: &SpecSet) -> DerivedViews {
+        let live = self.live();
+        match live.specs.as_deref().is_some_and(|served| std::ptr::eq(served, specs)) {
+            true => live.derived.clone(),
+            false => self.compile(specs),
+        }
+    }
+
+    fn compile(&self, specs: &SpecSet) -> DerivedViews {
         let session = self.session();
         let compile = |(name, view): (&FeatureViewName, &Resource<DerivedViewSpec>)| {
             let compiled = DerivedView::compile(&session, specs, name, &view.spec).map(Arc::new);
@@ -447,8 +455,8 @@ impl FeatureStore {
     ///
     /// # Errors
     /// [`FeatureError::NoView`], [`FeatureError::NotServed`], [`FeatureError::NoFeature`], [`FeatureError::EntityTypes`].
-    pub fn select(&self, features: &[FeatureRef]) -> Result<Selected, FeatureError> {
-        self.live().select(features)
+    pub fn select(&self, features: &[FeatureRef]) -> Result<Arc<Selected>, FeatureError> {
+        self.live().chosen(features)
     }
 
     /// The features of a model with the views that they are of, in order.
@@ -556,7 +564,7 @@ impl FeatureStore {
             };
             views.insert(name.clone(), view.map_err(why));
         }
-        let derived = self.derived(&specs);
+        let derived = self.compile(&specs);
         *self.inner.live.write() = Arc::new(Live::new(specs, views, derived, &kept));
         if let Place::Redis(redis) = &self.inner.place {
             redis.sweep_due.store(true, Ordering::SeqCst);
@@ -606,7 +614,7 @@ impl FeatureStore {
     }
 
     /// Goes on from what the file or Redis holds of a view. False where that is not all that the lake has.
-    async fn take_up(&self, view: &LiveView) -> Result<bool, FeatureError> {
+    async fn take_up(&self, view: &Arc<LiveView>) -> Result<bool, FeatureError> {
         let newest = self.inner.lake.version(&view.shape.dataset, AsOf::Latest).await?;
         let file = match (&self.inner.place, &view.redis) {
             (Place::File(file), _) => Arc::clone(file),
@@ -617,10 +625,11 @@ impl FeatureStore {
                 });
             }
         };
-        let stored = view.stored_as();
-        match tokio::task::spawn_blocking(move || file.load(&stored)).await?? {
-            Some((record, chunks)) if record.applied == newest => {
-                view.restore(&record, &chunks, self.now());
+        let of = Arc::clone(view);
+        let load = move || file.load(&of.stored_as(), |bytes| of.past(bytes));
+        match tokio::task::spawn_blocking(load).await?? {
+            Some(stored) if stored.record.applied == newest => {
+                view.restore(stored, self.now());
                 Ok(true)
             }
             _ => Ok(false),
@@ -634,21 +643,21 @@ impl FeatureStore {
             view.lose(at);
             return Ok(());
         }
-        let (rows, state) = self.recent(view).await?;
+        let (whole, state) = self.whole(view).await?;
         match &view.redis {
-            Some(at) => view.replace_in_redis(at, rows, state).await,
-            None => view.reset(&mut view.log(), rows, state),
+            Some(at) => view.replace_in_redis(at, whole.rows, state).await,
+            None => view.reset(&mut view.log(), whole, state),
         }
         Ok(())
     }
 
-    /// The rows of a view from its horizon on, of the newest version of its dataset's table.
-    async fn recent(&self, view: &LiveView) -> Result<(SourceRows, State), FeatureError> {
+    /// A view from its horizon on, of the newest version of its dataset's table, read batch by batch.
+    async fn whole(&self, view: &LiveView) -> Result<(Whole, State), FeatureError> {
         let failed = |source| FeatureError::View { view: view.shape.name.clone(), source };
         let dataset = view.shape.dataset.as_str();
         let Some(version) = self.inner.lake.version(dataset, AsOf::Latest).await? else {
             let nothing = State { applied: None, newest: i64::MIN, began: NEVER, horizon: i64::MIN };
-            return Ok((SourceRows::default(), nothing));
+            return Ok((view.nothing(), nothing));
         };
         let pins = [(dataset.to_owned(), version)];
         let source = view.source.trim().trim_end_matches(';');
@@ -658,12 +667,14 @@ impl FeatureStore {
         let newest = self.moment(&newest, &pins).await?.map_err(failed)?.unwrap_or(i64::MIN);
         let began = self.moment(&first_known(&view.shape.view, source), &pins).await?.map_err(failed)?.unwrap_or(NEVER);
         let horizon = view.keep_from(newest);
-        let recent = match horizon > EARLIEST {
+        let needed = match horizon > EARLIEST && !view.shape.view.is_lifelong() {
             true => format!("SELECT * FROM ({source}\n) AS source WHERE {event} >= {}", literal(horizon)),
             false => source.to_owned(),
         };
-        let rows = view.rows(&self.inner.lake.query_at(&recent, &pins).await?).map_err(failed)?;
-        Ok((rows, State { applied: Some(version), newest, began, horizon }))
+        let mut whole = view.nothing();
+        let take = |batch: RecordBatch| view.add(&mut whole, &batch, horizon).map_err(failed);
+        self.inner.lake.query_each_at(&needed, &pins, take).await?;
+        Ok((whole, State { applied: Some(version), newest, began, horizon }))
     }
 
     /// The one moment that a query returns in its column `moment`, in microseconds; none where that is null.
@@ -706,70 +717,6 @@ impl FeatureStore {
         })
         .await?;
         outcome.inspect_err(|_| online::put_back(&views, writes))
-    }
-
-    /// Writes what views have to write. Those that Redis holds nothing of are left to the keeper.
-    async fn write_to_redis(&self, views: &[Arc<LiveView>]) -> Result<(), FeatureError> {
-        let mut outcome = Ok(());
-        for view in views.iter().filter(|view| view.log().stale && !view.is_lost()) {
-            let Some(at) = &view.redis else { continue };
-            if view.write_to_redis(at).await == Wrote::ReadAgain {
-                outcome = outcome.and(self.read_again(view).await);
-            }
-        }
-        outcome
-    }
-
-    /// Brings every view's rows to where they belong. False where that is not done yet.
-    async fn catch_up(&self, redis: &Redis) -> bool {
-        if !redis.link.is_up() && redis.link.connect().await.is_err() {
-            return false;
-        }
-        let _writer = self.inner.writer.lock().await;
-        let mut done = true;
-        for view in &self.live().kept() {
-            let Some(at) = &view.redis else { continue };
-            if !at.is_suspect() && !view.log().stale {
-                continue;
-            }
-            if (view.is_lost() || view.write_to_redis(at).await == Wrote::ReadAgain)
-                && let Err(error) = self.read_again(view).await
-            {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(view = %view.shape.name, error, "a feature view could not be read again from the lake");
-            }
-            done &= !view.is_lost() && !view.log().stale;
-        }
-        done
-    }
-
-    /// Takes away the keys of Redis that nobody reads any more.
-    async fn sweep(&self, redis: &Redis) {
-        let kept = {
-            let _writer = self.inner.writer.lock().await;
-            redis.kept(&self.live())
-        };
-        redis.sweep_due.store(redis.sweep(&kept).await.is_err(), Ordering::SeqCst);
-    }
-}
-
-/// Keeps a store in Redis: connects again, and writes or reads again what could not be written, until the store is gone.
-async fn keep(redis: Arc<Redis>, inner: Weak<Inner>) {
-    let mut wait = EVERY;
-    loop {
-        // A wake-up while nothing works would be one more try for nothing.
-        match wait == EVERY {
-            true => _ = tokio::time::timeout(wait, redis.link.wake.notified()).await,
-            false => tokio::time::sleep(wait).await,
-        }
-        let Some(inner) = inner.upgrade() else { return };
-        let store = FeatureStore { inner };
-        let done = store.catch_up(&redis).await;
-        if done && redis.sweep_due.load(Ordering::SeqCst) {
-            store.sweep(&redis).await;
-        }
-        // Connecting is cheap, and somebody waits for it; reading views again and again is not.
-        wait = if done || !redis.link.is_up() { EVERY } else { (wait * 2).min(SELDOM) };
     }
 }
 

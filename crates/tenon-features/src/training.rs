@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float32Array, Int64Array, TimestampMicrosecondArray, new_null_array,
+};
 use arrow::compute::{
     SortColumn, cast, concat_batches, filter_record_batch, is_null, lexsort_to_indices, nullif, take_record_batch,
 };
@@ -19,7 +21,7 @@ use tenon_lake::{Lake, rows_digest};
 use tenon_query::point_in_time::{History, Joined, KeyType, PointInTimeError, View, moments};
 
 use crate::definition::{self, Definition};
-use crate::derived::{Input, moment_type};
+use crate::derived::{Input, moment_type, vectors};
 use crate::online::from_batch;
 use crate::plan::{Asked, DerivedViews, Plan};
 use crate::{FeatureError, FeatureRef, TrainingFrame, leakage};
@@ -37,17 +39,8 @@ pub(crate) async fn pin(
     let definition = Definition::of(specs, model)?;
     let observations = (format!("model `{model}`"), &definition.model.spec.observations);
     let views = definition.views.iter().map(|(name, view)| (format!("feature view `{name}`"), &view.source));
-    let mut tables = BTreeSet::new();
-    for (reader, sql) in std::iter::once(observations).chain(views) {
-        for table in lake.tables_of(sql).await? {
-            let version = lake.version(&table, AsOf::Time(known_by)).await?;
-            let missing = || FeatureError::NoTable { table: table.clone(), reader: reader.clone(), known_by };
-            let version = version.ok_or_else(missing)?;
-            let dataset = DatasetName::new(table.clone()).map_err(|_| missing())?;
-            tables.insert(TableVersion { dataset, version });
-        }
-    }
-    Ok(tables.into_iter().collect())
+    let tables = versions(lake, std::iter::once(observations).chain(views), &AsOf::Time(known_by)).await?;
+    tables.map_err(|Empty { table, reader }| FeatureError::NoTable { table, reader, known_by })
 }
 
 /// The versions, as of a moment, of every table that a plan's views read; none where one of them holds nothing.
@@ -57,16 +50,37 @@ pub(crate) async fn tables_of(
     specs: &SpecSet,
     as_of: AsOf,
 ) -> Result<Option<Vec<TableVersion>>, FeatureError> {
-    let mut tables = BTreeSet::new();
+    let mut views = Vec::with_capacity(plan.rows.len());
     for (name, _) in &plan.rows {
         let Some(view) = specs.feature_views.get(name) else { return Err(FeatureError::NoView(name.clone())) };
-        for table in lake.tables_of(&view.spec.source).await? {
+        views.push((name.to_string(), &view.spec.source));
+    }
+    Ok(versions(lake, views.into_iter(), &as_of).await?.ok())
+}
+
+/// A table that holds nothing, and who reads it.
+struct Empty {
+    table: String,
+    reader: String,
+}
+
+/// The versions, as of a moment, of every table that these queries read.
+async fn versions(
+    lake: &Lake,
+    queries: impl Iterator<Item = (String, &String)>,
+    as_of: &AsOf,
+) -> Result<Result<Vec<TableVersion>, Empty>, FeatureError> {
+    let mut tables = BTreeSet::new();
+    for (reader, sql) in queries {
+        for table in lake.tables_of(sql).await? {
             let version = lake.version(&table, as_of.clone()).await?;
-            let (Some(version), Ok(dataset)) = (version, DatasetName::new(table)) else { return Ok(None) };
+            let (Some(version), Ok(dataset)) = (version, DatasetName::new(table.clone())) else {
+                return Ok(Err(Empty { table, reader }));
+            };
             tables.insert(TableVersion { dataset, version });
         }
     }
-    Ok(Some(tables.into_iter().collect()))
+    Ok(Ok(tables.into_iter().collect()))
 }
 
 /// The training set of a model from exactly these tables.
@@ -134,11 +148,14 @@ impl Sourced {
         Ok(Self { name: name.clone(), view: View::new(spec).map_err(failed)?, rows })
     }
 
-    fn join(&self, observations: &RecordBatch, decided_at: &str) -> Result<Joined, PointInTimeError> {
+    /// The features that are asked for, in that order.
+    fn join(&self, asked: &[Asked], observations: &RecordBatch, decided_at: &str) -> Result<Joined, PointInTimeError> {
         // Without any rows the observations say what a key is.
         let schema = self.rows.first().map_or_else(|| observations.schema(), RecordBatch::schema);
         let types = KeyType::all_of(&schema, &self.view.entity)?;
-        History::new(&self.view, &types, &self.rows)?.join(&self.view, observations, decided_at)
+        let features = asked.iter().map(|asked| self.view.features[asked.feature].clone()).collect();
+        let view = View { features, ..self.view.clone() };
+        History::new(&self.view, &types, &self.rows)?.join(&view, observations, decided_at)
     }
 }
 
@@ -179,18 +196,17 @@ impl Features {
         observations: &RecordBatch,
         decided_at: &str,
     ) -> Result<(RecordBatch, BTreeMap<String, u64>), FeatureError> {
-        let joined = self.views.par_iter().map(|view| {
+        let joined = self.views.par_iter().zip(&self.plan.rows).map(|(view, (_, asked))| {
             let failed = |source| FeatureError::View { view: view.name.clone(), source };
-            view.join(observations, decided_at).map_err(failed)
+            view.join(asked, observations, decided_at).map_err(failed)
         });
         let joined = joined.collect::<Result<Vec<_>, _>>()?;
         let rows = observations.num_rows();
         let mut values: Vec<ArrayRef> = vec![new_null_array(&DataType::Float32, 0); self.plan.places];
         let mut incomplete = vec![0; self.plan.places];
         for ((_, asked), joined) in self.plan.rows.iter().zip(joined) {
-            for Asked { feature, place } in asked {
-                values[*place] = Arc::clone(&joined.columns[*feature]);
-                incomplete[*place] = joined.incomplete[*feature];
+            for ((asked, column), rows) in asked.iter().zip(joined.columns).zip(joined.incomplete) {
+                (values[asked.place], incomplete[asked.place]) = (column, rows);
             }
         }
         for step in &self.plan.computed {
@@ -198,6 +214,12 @@ impl Features {
             let mut reads = step.reads.iter();
             let column = |input: &Input| match input {
                 Input::Feature(_) => Ok(Arc::clone(&values[reads.next().copied().unwrap_or_default()])),
+                Input::Vector(_, dimensions) => {
+                    let numbers: Vec<&Float32Array> =
+                        reads.by_ref().take(dimensions.get()).map(|place| values[*place].as_primitive()).collect();
+                    let number = |at: usize, row: usize| numbers[at].is_valid(row).then(|| numbers[at].value(row));
+                    Ok(Arc::new(vectors(rows, *dimensions, number)) as ArrayRef)
+                }
                 Input::Request(name, kind) => from_batch(name, kind, observations),
                 Input::Moment => from_batch(decided_at, &moment_type(), observations),
             };

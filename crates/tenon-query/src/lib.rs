@@ -19,7 +19,7 @@ pub use error::QueryError;
 pub use expression::Expression;
 pub use plan::{
     empty_table, memory_table, plain_texts, register_parquet, register_view, run, run_repeatable, schema, stream,
-    tables,
+    stream_repeatable, tables,
 };
 pub use rows_query::RowsQuery;
 pub use session::{fresh, session};

@@ -46,6 +46,16 @@ pub async fn stream(session: &SessionContext, sql: &str) -> Result<SendableRecor
     Ok(session.execute_logical_plan(plan).await?.execute_stream().await?)
 }
 
+/// The answer of [`run_repeatable`] piece by piece.
+///
+/// # Errors
+/// As [`run_repeatable`]; the stream's own errors are DataFusion's.
+pub async fn stream_repeatable(session: &SessionContext, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
+    let plan = logical(&session.state(), sql).await?;
+    require_repeatable(&plan)?;
+    Ok(session.execute_logical_plan(plan).await?.execute_stream().await?)
+}
+
 /// The columns of the answer, without computing it.
 ///
 /// # Errors

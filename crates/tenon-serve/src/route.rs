@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use indexmap::IndexSet;
 use parking_lot::RwLock;
 use tenon_core::id::RolloutId;
 use tenon_core::spec::{DeploymentSpec, SpecSet};
@@ -86,15 +87,12 @@ impl Route {
     }
 }
 
-/// Where a request falls between 0 and 1: the first 53 bits of the digest of the rollout and the canonical entities.
+/// Where a request falls between 0 and 1: by the digest of the rollout and the canonical entities.
 fn position(rollout: RolloutId, entities: &str) -> f64 {
     let mut digest = Digest::builder();
     digest.update(rollout.uuid().as_bytes());
     digest.update(entities);
-    let digest = digest.finish();
-    let bytes = digest.as_bytes();
-    let bits = bytes[..7].iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-    (bits >> 3) as f64 / (1_u64 << 53) as f64
+    digest.finish().fraction()
 }
 
 /// What a deployment's specs say, laid out for the hot path.
@@ -200,13 +198,7 @@ impl Side {
 }
 
 fn each_once<'a>(columns: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut once: Vec<String> = Vec::new();
-    for column in columns {
-        if once.iter().all(|known| known != column) {
-            once.push(column.to_owned());
-        }
-    }
-    once
+    columns.collect::<IndexSet<_>>().into_iter().map(str::to_owned).collect()
 }
 
 /// What a feature of a model means.

@@ -336,6 +336,20 @@ impl Serving {
         }
     }
 
+    /// Has what the deployments decide with ready, views as they were when a version learnt included: else the first decision
+    /// waits for it. What is in the way is said by the decisions as well.
+    pub async fn warm_up(&self) {
+        let inner = &self.inner;
+        let specs = inner.catalog.specs();
+        for deployment in specs.deployments.keys() {
+            let Ok(route) = inner.route(deployment) else { continue };
+            if let Err(error) = route.layout(&specs, deployment, &inner.features, &inner.engines).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%deployment, error, "the deployment cannot answer yet");
+            }
+        }
+    }
+
     fn pick(&self, model: &str, version: Option<u32>) -> Result<ModelVersionRef, ServeError> {
         let specs = self.inner.catalog.specs();
         let unknown = || InferError::UnknownModel {

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use indexmap::IndexSet;
 use serde::Deserialize;
 use tenon_core::spec::{ResourceKind, ResourceRef};
 use tenon_core::{FeatureViewName, ModelName, ModelVersionRef};
@@ -15,7 +16,7 @@ use tenon_policy::Action;
 
 use crate::access::must_exist;
 use crate::caller::Caller;
-use crate::house::{House, aside};
+use crate::house::House;
 use crate::problem::Problem;
 
 /// Features that are read together.
@@ -60,8 +61,13 @@ pub(crate) async fn of_service(house: &House, caller: &Caller, service: &str) ->
     // Views that are gone belong to the version alone, which the caller may read.
     let views = features.iter().map(|feature| &feature.view).filter(|view| applied.view(view).is_some());
     may_read(house, caller, views).await?;
+    let now = house.clock.now();
+    if let Some(selected) = house.lately.get(&version, now) {
+        return Ok(Service { features, selected });
+    }
     let selected = house.features.select_under(&specs, &features).await.map_err(told)?;
-    Ok(Service { features, selected: Arc::new(selected) })
+    house.lately.keep(version, Arc::clone(&selected), now);
+    Ok(Service { features, selected })
 }
 
 /// Asks the policies for each view that the features are of, and for those that they are computed from, once.
@@ -74,12 +80,9 @@ pub(crate) async fn may_read(
     views: impl Iterator<Item = &FeatureViewName>,
 ) -> Result<(), Problem> {
     let specs = house.catalog.specs();
-    let mut asked: Vec<&FeatureViewName> = Vec::new();
-    for view in views.flat_map(|view| specs.with_sources(view)) {
-        if asked.contains(&view) {
-            continue;
-        }
-        asked.push(view);
+    let views: IndexSet<&FeatureViewName> = views.collect();
+    let with_sources: IndexSet<&FeatureViewName> = views.iter().flat_map(|view| specs.with_sources(view)).collect();
+    for view in with_sources {
         let view = ResourceRef::new(ResourceKind::FeatureView, view.as_str());
         must_exist(house, caller, &view)?;
         house.allow(caller, Action::FeatureRead, view).await?;
@@ -90,9 +93,11 @@ pub(crate) async fn may_read(
 /// What a caller hears when features cannot be read.
 pub(crate) fn told(error: FeatureError) -> Problem {
     match &error {
-        FeatureError::NoModel(_) | FeatureError::NoView(_) | FeatureError::NoFeature { .. } => {
-            Problem::not_found(error.to_string())
-        }
+        FeatureError::NoModel(_)
+        | FeatureError::NoView(_)
+        | FeatureError::NoFeature { .. }
+        | FeatureError::NoVectors { .. }
+        | FeatureError::NoVector { .. } => Problem::not_found(error.to_string()),
         FeatureError::Unavailable { .. } => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         FeatureError::NotServed { .. } | FeatureError::SharedName { .. } => {
             Problem::new(StatusCode::CONFLICT, error.to_string())
@@ -102,6 +107,7 @@ pub(crate) fn told(error: FeatureError) -> Problem {
         | FeatureError::RequestType { .. }
         | FeatureError::Derived { .. }
         | FeatureError::Moments(_)
+        | FeatureError::Nearest(_)
         | FeatureError::NoEntity { .. }
         | FeatureError::Ahead { .. }
         | FeatureError::TooFarBack { .. }
@@ -125,5 +131,7 @@ pub(crate) async fn search(
     words: Result<Query<Words>, QueryRejection>,
 ) -> Result<Json<Vec<FoundFeature>>, Problem> {
     let Query(Words { q }) = words.map_err(|error| Problem::bad_request(error.body_text()))?;
-    aside(move || Ok(Json(house.features.search(&q)))).await
+    let mut found = house.features.search(&q).await?;
+    house.watch.tell_drift(&mut found)?;
+    Ok(Json(found))
 }

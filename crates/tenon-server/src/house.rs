@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::caller::Caller;
 use crate::doors::Doors;
+use crate::lately::Lately;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 
@@ -30,6 +31,8 @@ pub(crate) struct House {
     pub(crate) metrics: Metrics,
     /// Gives first tokens.
     pub(crate) reception: Reception,
+    /// Versions whose features were read.
+    pub(crate) lately: Lately,
     light: Arc<Semaphore>,
     heavy: Arc<Semaphore>,
 }
@@ -50,7 +53,7 @@ impl House {
     pub(crate) fn new(doors: Doors, metrics: Metrics) -> Self {
         let reception = Reception::new(doors.tokens.clone(), doors.guard.clone(), Arc::clone(&doors.clock));
         let (light, heavy) = (Arc::new(Semaphore::new(LIGHT)), Arc::new(Semaphore::new(HEAVY)));
-        Self { doors, metrics, reception, light, heavy }
+        Self { doors, metrics, reception, lately: Lately::default(), light, heavy }
     }
 
     /// A place for one more request. Waiting in line here would only use up the caller's patience and our memory.

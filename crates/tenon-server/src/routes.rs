@@ -18,8 +18,8 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::way_in::{Entrance, Told, enter};
 use crate::{
-    changes, console, dataset_page, decisions, deployment_page, feast, features, ingest, listing, native, oip, online,
-    quarantine, query, status, tlog, tokens, versions,
+    changes, console, dataset_page, decisions, deployment_page, feast, features, ingest, listing, native, nearest, oip,
+    online, quarantine, query, status, tlog, tokens, versions,
 };
 
 /// The most bytes of a request that does not bring rows or tensors.
@@ -87,7 +87,7 @@ macro_rules! routes {
 /// The table.
 pub(crate) fn all() -> Vec<Route> {
     use Action::*;
-    use ResourceKind::{Dataset, Deployment, Model};
+    use ResourceKind::{Dataset, Deployment, FeatureView, Model};
     const PROBES: &str = "probes carry no token, and hear only that it runs";
     const RECEIPT: &str = "on the deployment that made the decision, which only the record tells";
     const NAMED: &str = "on each dataset that the request names, or on all, after company.read";
@@ -176,6 +176,7 @@ pub(crate) fn all() -> Vec<Route> {
         post "/write-to-online-store", Inside(DatasetWrite, BEHIND), feast::write_to_online_store, heavy(feast::MOST_BYTES), feast();
         post "/api/v1/features/{service}/online",
             Inside(FeatureRead, "on each feature view of the model, after model.read"), online::read, heavy(online::MOST_BYTES);
+        post "/api/v1/features/{view}/nearest", Of(FeatureRead, FeatureView, "view"), nearest::nearest, heavy(SMALL);
         get "/api/v1/features/search", Company(CompanyRead), features::search, heavy(SMALL);
 
         post "/tokens/invite", Inside(TokenInvite, "on the pod that the body names"), tokens::invite;

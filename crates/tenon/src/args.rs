@@ -252,7 +252,7 @@ pub enum Command {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
-    /// Find features: whose they are, where they come from, who uses them, how fresh and how complete they are.
+    /// Find features, and the entities whose vectors are nearest to one.
     #[command(subcommand)]
     Features(FeaturesCommand),
 }
@@ -262,7 +262,7 @@ impl Command {
     pub fn only_reads(&self) -> bool {
         match self {
             Self::Query { .. } | Self::Profile { .. } | Self::Diff(_) | Self::Export { .. } => true,
-            Self::Get(_) | Self::Describe(_) | Self::Features(FeaturesCommand::Search { .. }) => true,
+            Self::Get(_) | Self::Describe(_) | Self::Features(_) => true,
             Self::History { .. } | Self::Why { .. } | Self::Decisions { .. } => true,
             Self::Contract(what) => !matches!(what, ContractCommand::Import { .. }),
             Self::Quarantine(what) => {
@@ -286,6 +286,21 @@ pub enum FeaturesCommand {
     Search {
         /// The words; without any, every feature.
         text: Vec<String>,
+    },
+    /// Find the entities whose vectors are nearest to a vector, or to that of an entity.
+    #[command(after_help = "Example: tenon features nearest track_style.style --entity track=17 -k 5")]
+    Nearest {
+        /// The vector feature, as VIEW.FEATURE.
+        feature: String,
+        /// The entity, one NAME=VALUE for each column that names it.
+        #[arg(long, value_name = "NAME=VALUE", required_unless_present = "vector")]
+        entity: Vec<String>,
+        /// The vector, as a list of numbers in JSON.
+        #[arg(long, value_name = "[0.1,0.2]", conflicts_with = "entity")]
+        vector: Option<String>,
+        /// How many.
+        #[arg(short, default_value_t = 10)]
+        k: usize,
     },
 }
 

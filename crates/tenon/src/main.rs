@@ -22,7 +22,9 @@ use crate::output::{Verdict, say};
 fn main() -> ExitCode {
     tenon_ingest::share_heaps();
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("TENON_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // What Ballista's client logs of a query that failed is the error, which is told anyway.
+    let usual = "warn,ballista_core::execution_plans::distributed_query=off";
+    let filter = EnvFilter::try_from_env("TENON_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     // A log that cannot be written, such as one redirected to a full disk, is no reason to fail: telling of it would panic.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.log_internal_errors(false).init();

@@ -8,7 +8,7 @@ use tenon_core::Timestamp;
 use tenon_query::point_in_time::Evaluated;
 
 use super::OnlineColumn;
-use crate::derived::Input;
+use crate::derived::{Input, vectors};
 use crate::plan::Computed;
 use crate::{FeatureError, FeatureStatus, OnlineRow};
 
@@ -75,6 +75,10 @@ impl Computed {
                 Input::Feature(_) => {
                     let place = places.next().copied().unwrap_or_default();
                     Arc::new((0..rows).map(|row| cell(place, row).value).collect::<Float32Array>())
+                }
+                Input::Vector(_, dimensions) => {
+                    let places: Vec<usize> = places.by_ref().take(dimensions.get()).copied().collect();
+                    Arc::new(vectors(rows, *dimensions, |at, row| cell(places[at], row).value))
                 }
                 Input::Request(name, kind) => sent(name, kind)?,
                 Input::Moment => {

@@ -64,10 +64,9 @@ impl Fetched {
 
     /// The newest event of an entity, in microseconds; none: it has no rows.
     pub(crate) fn newest(&self, view: &Arc<LiveView>, key: &[u8]) -> Result<Option<i64>, Unread> {
-        let newest = |rows: Rows<'_>| rows.events().last().copied();
         match view.redis {
-            None => Ok(view.held(key).and_then(|held| newest(held.rows()))),
-            Some(_) => Ok(newest(self.found(view)?.rows(key))),
+            None => Ok(view.newest(key)),
+            Some(_) => Ok(self.found(view)?.rows(key).events().last().copied()),
         }
     }
 

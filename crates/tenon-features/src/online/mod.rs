@@ -1,9 +1,10 @@
-//! The online store: recent rows of every view in memory, and on disk what is committed; or in Redis, and in memory what is
-//! not there yet.
+//! The online store: recent rows of every view in memory, with what older ones say where they matter for ever, and on disk what
+//! is committed; or in Redis, and in memory what is not there yet.
 
 mod cell;
 mod fetched;
 mod file;
+mod past;
 mod read;
 mod redis;
 mod request;
@@ -15,14 +16,17 @@ mod view;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
+use parking_lot::RwLock;
 use tenon_core::spec::SpecSet;
 use tenon_core::{FeatureViewName, ModelName};
 use tenon_query::point_in_time::SourceRows;
 
 use fetched::{Fetched, Unread};
-pub(crate) use file::{OnlineFile, ViewRecord, ViewWrite};
+pub(crate) use file::{OnlineFile, Stored, ViewRecord, ViewWrite};
+pub(crate) use past::Whole;
+pub(crate) use read::json_key;
 pub use redis::RedisPlace;
-pub(crate) use redis::{InRedis, Redis, Wrote};
+pub(crate) use redis::{Down, InRedis, Redis, Wrote};
 pub(crate) use request::from_batch;
 pub use select::{FeatureRef, OnlineColumn, Selected};
 pub(crate) use view::{LiveView, NEVER, Shape, State};
@@ -30,6 +34,11 @@ pub(crate) use view::{LiveView, NEVER, Shape, State};
 use crate::FeatureError;
 use crate::definition::Definition;
 use crate::plan::{DerivedViews, Plan};
+
+/// So many choices of features are remembered, then none of them.
+const MANY_CHOICES: usize = 1_000;
+/// A choice of more features is not remembered.
+const LONG_CHOICE: usize = 1_000;
 
 /// What is served now: one generation of the applied specs.
 #[derive(Default)]
@@ -41,6 +50,8 @@ pub(crate) struct Live {
     /// Every applied derived view.
     pub derived: DerivedViews,
     models: HashMap<ModelName, Arc<Selected>>,
+    /// What callers chose by name, who mostly choose the same again.
+    chosen: RwLock<HashMap<Vec<FeatureRef>, Arc<Selected>>>,
     /// Views of definitions that are no longer the applied ones, for as long as somebody reads them.
     pub pinned: Vec<Weak<LiveView>>,
 }
@@ -54,7 +65,7 @@ impl Live {
     ) -> Self {
         let stays = |view: &&Arc<LiveView>| views.values().flatten().all(|applied| !Arc::ptr_eq(applied, view));
         let pinned = before.iter().filter(stays).map(Arc::downgrade).collect();
-        let mut live = Self { specs: Some(Arc::clone(&specs)), views, derived, models: HashMap::new(), pinned };
+        let mut live = Self { specs: Some(Arc::clone(&specs)), views, derived, pinned, ..Self::default() };
         // Why a model is not there is said to whoever asks for it.
         let model = |name: &ModelName| Some((name.clone(), Arc::new(live.read_of(&specs, name).ok()?)));
         live.models = specs.models.keys().filter_map(model).collect();
@@ -64,12 +75,28 @@ impl Live {
     /// The same generation with these views pinned.
     pub(crate) fn with_pinned(&self, pinned: Vec<Weak<LiveView>>) -> Self {
         let (specs, views, derived) = (self.specs.clone(), self.views.clone(), self.derived.clone());
-        Self { specs, views, derived, models: self.models.clone(), pinned }
+        Self { specs, views, derived, models: self.models.clone(), chosen: RwLock::default(), pinned }
     }
 
     /// Whether these specs are what is served.
     pub(crate) fn serves(&self, specs: &Arc<SpecSet>) -> bool {
         self.specs.as_ref().is_some_and(|served| Arc::ptr_eq(served, specs))
+    }
+
+    /// Features that a caller chose to be read together.
+    pub(crate) fn chosen(&self, features: &[FeatureRef]) -> Result<Arc<Selected>, FeatureError> {
+        if let Some(known) = self.chosen.read().get(features) {
+            return Ok(Arc::clone(known));
+        }
+        let selected = Arc::new(self.select(features)?);
+        if features.len() <= LONG_CHOICE {
+            let mut chosen = self.chosen.write();
+            if chosen.len() >= MANY_CHOICES {
+                chosen.clear();
+            }
+            chosen.insert(features.to_vec(), Arc::clone(&selected));
+        }
+        Ok(selected)
     }
 
     /// Features to be read together.
@@ -122,8 +149,9 @@ pub(crate) fn take_unwritten(views: &[Arc<LiveView>]) -> Vec<ViewWrite> {
         }
         let record = view.record(&log);
         let replace = std::mem::take(&mut log.replace);
+        let pasts = view.pasts(&std::mem::take(&mut log.folded));
         log.stale = false;
-        writes.push(ViewWrite { view: view.stored_as(), record, rows, replace });
+        writes.push(ViewWrite { view: view.stored_as(), record, rows, pasts, replace });
     }
     writes
 }
@@ -134,6 +162,7 @@ pub(crate) fn put_back(views: &[Arc<LiveView>], writes: Vec<ViewWrite>) {
         if let Some(view) = views.iter().find(|view| view.stored_as() == write.view) {
             let mut log = view.log();
             log.unwritten.insert(0, (write.record.applied.unwrap_or_default(), Arc::new(write.rows)));
+            log.folded.extend(write.pasts.into_iter().map(|(key, _)| key));
             log.replace |= write.replace;
             log.stale = true;
         }

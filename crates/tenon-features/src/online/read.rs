@@ -110,7 +110,11 @@ pub(super) fn all_of(keys: &Keys, rows: usize) -> Vec<Vec<u8>> {
 }
 
 /// Writes the key of a view's entity. False where a part of it is missing or null.
-fn json_key(view: &LiveView, entities: &Map<String, Value>, key: &mut Vec<u8>) -> Result<bool, FeatureError> {
+pub(crate) fn json_key(
+    view: &LiveView,
+    entities: &Map<String, Value>,
+    key: &mut Vec<u8>,
+) -> Result<bool, FeatureError> {
     for (column, key_type) in view.shape.view.entity.iter().zip(&view.shape.types) {
         match (key_type, entities.get(column)) {
             (_, None | Some(Value::Null)) => return Ok(false),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BooleanArray, FixedSizeListBuilder, Float32Builder, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
@@ -46,12 +47,30 @@ pub(super) fn from_json(name: &str, kind: &DataType, values: &[&Value]) -> Resul
             let moment = |value: &Value| value.as_str()?.parse::<Timestamp>().ok().map(Timestamp::as_micros);
             Arc::new(column::<TimestampMicrosecondArray, _>(values, moment, wrong)?.with_timezone("UTC"))
         }
+        DataType::FixedSizeList(_, length) => {
+            let mut vectors = FixedSizeListBuilder::new(Float32Builder::new(), *length);
+            for (row, value) in values.iter().enumerate() {
+                match value {
+                    Value::Null => vectors.values().append_nulls(*length as usize),
+                    value => vectors.values().append_slice(&vector(value, *length).ok_or_else(|| wrong(row, value))?),
+                }
+                vectors.append(!value.is_null());
+            }
+            Arc::new(vectors.finish())
+        }
         DataType::Date32 => {
             Arc::new(column::<StringArray, _>(values, |value| value.as_str().map(str::to_owned), wrong)?)
         }
         _ => Arc::new(column::<Float64Array, _>(values, Value::as_f64, wrong)?),
     };
     strictly(name, &array, kind)
+}
+
+/// A list of so many finite numbers.
+fn vector(value: &Value, length: i32) -> Option<Vec<f32>> {
+    let numbers = value.as_array().filter(|numbers| i32::try_from(numbers.len()) == Ok(length))?;
+    let numbers = numbers.iter().map(|number| number.as_f64().map(|number| number as f32));
+    numbers.map(|number| number.filter(|number| number.is_finite())).collect()
 }
 
 /// A column of a request, or of observations, in a type; where there is none, nulls.

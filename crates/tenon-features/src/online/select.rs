@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use serde_json::Value;
 use tenon_core::{FeatureViewName, Timestamp};
-use tenon_query::point_in_time::{Kernel, KeyType, Keys, PointInTimeError, moments};
+use tenon_query::point_in_time::{Kernel, KeyType, Keys, PointInTimeError, asked_moments};
 
 use super::cell::Cell;
 use super::read::all_of;
@@ -126,10 +126,10 @@ impl Selected {
         self.request.iter().map(String::as_str)
     }
 
-    /// Whether a column that a caller sends is a number, or true or false, and not text.
+    /// Whether a column that a caller sends is a number, a vector, or true or false, and not text.
     pub fn is_no_text(&self, column: &str) -> bool {
         let key = self.keys.iter().any(|(name, kind)| name == column && *kind != KeyType::Text);
-        let is_plain = |kind: &DataType| kind.is_numeric() || *kind == DataType::Boolean;
+        let is_plain = |kind: &DataType| kind.is_numeric() || kind.is_nested() || *kind == DataType::Boolean;
         key || self.plan.sent().any(|(name, kind)| name == column && is_plain(kind))
     }
 
@@ -204,7 +204,7 @@ impl Selected {
 
     /// The column of moments, in microseconds.
     pub(super) fn moments(&self, entities: &RecordBatch, at: &str) -> Result<Int64Array, FeatureError> {
-        moments(entities, at).map_err(FeatureError::Moments)
+        asked_moments(entities, at).map_err(FeatureError::Moments)
     }
 
     /// The keys of each view, and what the store has under them.

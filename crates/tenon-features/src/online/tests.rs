@@ -14,7 +14,11 @@ use crate::fixture::{self, HOUR, flights};
 const FAR: i64 = i64::MAX;
 
 async fn view() -> Arc<LiveView> {
-    let specs = fixture::company();
+    of(&fixture::company()).await
+}
+
+/// The view of the company as these specs declare it, without rows.
+pub(super) async fn of(specs: &SpecSet) -> Arc<LiveView> {
     let name = FeatureViewName::new("aircraft_delay").unwrap();
     let spec = &specs.feature_views[&name].spec;
     let session = tenon_query::session(1 << 24, &std::env::temp_dir().join("tenon-tests")).unwrap();
@@ -25,28 +29,29 @@ async fn view() -> Arc<LiveView> {
 }
 
 /// What [`crate::FeatureStore::feed`] does with a version that comes next.
-async fn feed(view: &LiveView, rows: &RecordBatch, version: u64) {
+pub(super) async fn feed(view: &LiveView, rows: &RecordBatch, version: u64) {
     let taken = view.take(std::slice::from_ref(rows)).await.unwrap();
     let mut log = view.log();
     view.insert(&mut log, &taken, FAR);
     view.commit(&mut log, [taken], version);
 }
 
-fn write(file: &OnlineFile, views: &[Arc<LiveView>]) {
+pub(super) fn write(file: &OnlineFile, views: &[Arc<LiveView>]) {
     let known: Vec<String> = views.iter().map(|view| view.stored_as()).collect();
     file.write(&take_unwritten(views), Some(&known)).unwrap();
 }
 
 async fn reopened(file: &OnlineFile) -> (Option<u64>, Arc<LiveView>) {
     let restored = view().await;
-    let (record, chunks) = file.load(&restored.stored_as()).unwrap().unwrap();
-    assert_eq!(record.definition, restored.shape.definition);
-    restored.restore(&record, &chunks, FAR);
-    (record.applied, restored)
+    let stored = file.load(&restored.stored_as(), |_| None).unwrap().unwrap();
+    let ViewRecord { applied, definition, .. } = stored.record;
+    assert_eq!(definition, restored.shape.definition);
+    restored.restore(stored, FAR);
+    (applied, restored)
 }
 
 /// Day `day` of a stream with late and equal rows.
-fn day(day: i64) -> RecordBatch {
+pub(super) fn day(day: i64) -> RecordBatch {
     let rows: Vec<_> = (0..24)
         .flat_map(|hour| {
             let at = day * 24 + hour;
@@ -159,6 +164,63 @@ fn a_file_that_is_no_store_is_told_and_left_alone() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "not a database");
 }
 
+#[test]
+fn what_an_earlier_version_of_the_program_wrote_goes() {
+    use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("online.redb");
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let views: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("views_v1");
+    transaction.open_table(views).unwrap().insert("aircraft_delay@1", &b"{}"[..]).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let file = OnlineFile::open(&path).unwrap();
+    assert!(file.load("aircraft_delay@1", |_| None).unwrap().is_none(), "the lake has it");
+    file.write(&[], None).unwrap();
+    drop(file);
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let mut tables: Vec<_> = transaction.list_tables().unwrap().map(|table| table.name().to_owned()).collect();
+    tables.sort();
+    assert_eq!(tables, ["chunks_v2", "pasts_v1", "views_v2"]);
+}
+
+#[tokio::test]
+async fn what_a_disk_changed_in_the_file_is_never_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("online.redb");
+    let live = view().await;
+    {
+        let file = OnlineFile::open(&path).unwrap();
+        for version in 0..2 {
+            feed(&live, &day(version), version as u64).await;
+            write(&file, &[Arc::clone(&live)]);
+        }
+    }
+    let whole = std::fs::read(&path).unwrap();
+    let stored = live.stored_as();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(509) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 4;
+        std::fs::write(&path, damaged).unwrap();
+        // Refused, or not as new as the lake, or none the worse for it.
+        let Ok(file) = OnlineFile::open(&path) else {
+            refused += 1;
+            continue;
+        };
+        let restored = view().await;
+        if let Some(held) = file.load(&stored, |bytes| restored.past(bytes)).unwrap()
+            && held.record.applied == Some(1)
+        {
+            restored.restore(held, FAR);
+            assert_eq!(restored.dump(), live.dump(), "byte {at}");
+        }
+    }
+    assert!(refused > 0, "something of it counts");
+}
+
 #[tokio::test]
 async fn rows_that_were_not_accepted_leave_no_trace() {
     let view = view().await;
@@ -214,15 +276,15 @@ async fn many_small_flushes_are_merged_without_loss() {
         write(&file, &views);
     }
     let stored = views[0].stored_as();
-    let (_, chunks) = file.load(&stored).unwrap().unwrap();
+    let chunks = file.load(&stored, |_| None).unwrap().unwrap().chunks;
     assert!(chunks.len() <= 65, "{} chunks", chunks.len());
     let (applied, restored) = reopened(&file).await;
     assert_eq!(applied, Some(149));
     assert_eq!(restored.dump(), views[0].dump());
     file.write(&[], None).unwrap();
-    assert!(file.load(&stored).unwrap().is_some(), "who may still want them is not known");
+    assert!(file.load(&stored, |_| None).unwrap().is_some(), "who may still want them is not known");
     file.write(&[], Some(&[])).unwrap();
-    assert!(file.load(&stored).unwrap().is_none(), "views that are gone are forgotten");
+    assert!(file.load(&stored, |_| None).unwrap().is_none(), "views that are gone are forgotten");
 }
 
 #[tokio::test]
@@ -232,7 +294,7 @@ async fn a_reset_replaces_everything_but_rows_ahead() {
     let ahead = view.take(&[flights(&[("N7", 30, 30, 7.0)])]).await.unwrap();
     view.insert(&mut view.log(), &ahead, FAR);
     view.log().ahead.push(ahead);
-    let rows = view.take(&[day(1)]).await.unwrap();
+    let rows = Whole { rows: view.take(&[day(1)]).await.unwrap(), ..Whole::default() };
     let state = State { applied: Some(5), newest: 48 * HOUR, began: 18 * HOUR, horizon: i64::MIN };
     view.reset(&mut view.log(), rows, state);
     feed(&fresh, &day(1), 1).await;

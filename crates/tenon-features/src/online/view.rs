@@ -1,6 +1,6 @@
 //! One feature view in memory, ready to be read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,13 +8,15 @@ use arrow::compute::cast;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tenon_core::spec::FeatureViewSpec;
+use tenon_core::spec::{FeatureViewSpec, Metric};
 use tenon_core::{Digest, FeatureViewName, Span, Timestamp};
 use tenon_query::RowsQuery;
-use tenon_query::point_in_time::{KeyType, PointInTimeError, Rows, SourceRows, Timeline, View};
+use tenon_query::point_in_time::{Folding, KeyType, PointInTimeError, Rows, SourceRows, Timeline, View};
 
+use super::past::{Whole, put_past};
 use super::redis::InRedis;
-use super::{Fetched, ViewRecord};
+use super::{Fetched, Stored, ViewRecord};
+use crate::nearest::Vectors;
 use crate::{FeatureError, definition};
 
 /// How late a row may arrive, and how far back a read may ask: for so long beyond its time to live the store keeps each
@@ -26,7 +28,7 @@ pub(crate) const NEVER: i64 = i64::MAX;
 
 const SHARDS: usize = 64;
 
-type Shard = HashMap<Box<[u8]>, Timeline>;
+pub(super) type Shard = HashMap<Box<[u8]>, Timeline>;
 
 /// What a view is, worked out of its declaration once.
 pub(crate) struct Shape {
@@ -34,9 +36,12 @@ pub(crate) struct Shape {
     pub dataset: String,
     pub view: View,
     pub types: Vec<KeyType>,
+    /// By what the nearest of each vector feature are found.
+    pub metrics: Vec<Metric>,
     /// The columns of the dataset, for which the source is compiled.
     pub input: SchemaRef,
-    /// The digest of the declaration and of the dataset's columns.
+    /// The digest of the declaration, of the order of its features, which canonical JSON leaves out, and of the dataset's
+    /// columns.
     pub definition: Digest,
 }
 
@@ -53,8 +58,13 @@ impl Shape {
             dataset: spec.dataset.as_str().to_owned(),
             view,
             types: KeyType::all_of(source, &spec.entity)?,
+            metrics: spec.vectors.values().map(|vector| vector.metric).collect(),
             input: Arc::clone(dataset),
-            definition: definition::digest(&(spec.meaning(), format!("{:?}", dataset.fields()))),
+            definition: definition::digest(&(
+                spec.meaning(),
+                spec.features.keys().collect::<Vec<_>>(),
+                format!("{:?}", dataset.fields()),
+            )),
         })
     }
 }
@@ -68,12 +78,16 @@ pub(crate) struct LiveView {
     query: RowsQuery,
     /// Where most of its rows are, where that is not here.
     pub redis: Option<InRedis>,
-    shards: Vec<RwLock<Shard>>,
+    /// How rows are folded that are too old to be asked about by themselves; none: they are forgotten, or, in Redis, kept.
+    pub(super) folding: Option<Arc<Folding>>,
+    pub(super) shards: Vec<RwLock<Shard>>,
     /// Every row whose event is at or after this moment is here. Raised before the first older row goes.
     horizon: AtomicI64,
     /// When the first of all rows was known, also of those that are forgotten; [`NEVER`]: there are none.
     began: AtomicI64,
     log: Mutex<Log>,
+    /// What finds the nearest of its vectors.
+    pub vectors: Vectors,
 }
 
 /// Where a view stands.
@@ -103,6 +117,8 @@ pub(crate) struct Log {
     pub ahead: Vec<SourceRows>,
     /// Committed rows that are not in the file or in Redis, with the version in which they came.
     pub unwritten: Vec<(u64, Arc<SourceRows>)>,
+    /// The entities whose past is not in the file as it is.
+    pub folded: BTreeSet<Box<[u8]>>,
     /// The file's rows are to be replaced, not added to.
     pub replace: bool,
     /// The file's cursor is behind.
@@ -112,11 +128,13 @@ pub(crate) struct Log {
 impl LiveView {
     /// A view without rows.
     pub(crate) fn new(shape: Shape, source: &str, query: RowsQuery, redis: Option<InRedis>) -> Self {
+        let folding = if redis.is_none() { shape.view.kernel().folding() } else { None };
         Self {
             shape,
             source: source.to_owned(),
             query,
             redis,
+            folding: folding.map(Arc::new),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             horizon: AtomicI64::new(i64::MIN),
             began: AtomicI64::new(NEVER),
@@ -126,9 +144,11 @@ impl LiveView {
                 began: NEVER,
                 ahead: Vec::new(),
                 unwritten: Vec::new(),
+                folded: BTreeSet::new(),
                 replace: true,
                 stale: true,
             }),
+            vectors: Vectors::default(),
         }
     }
 
@@ -163,36 +183,33 @@ impl LiveView {
     pub(crate) fn insert(&self, log: &mut Log, rows: &SourceRows, now: i64) {
         let newest = rows.events().iter().copied().filter(|event| *event <= now).max();
         log.newest = log.newest.max(newest.unwrap_or(i64::MIN));
-        let swept = self.raise_horizon(log.newest);
         let horizon = self.horizon();
-        for row in (0..rows.len()).filter(|row| rows.events()[*row] >= horizon) {
+        for row in (0..rows.len()).filter(|row| self.matters(rows.events()[*row], horizon)) {
             put(&mut self.shard(rows.key(row)).write(), rows, row);
         }
-        if swept {
-            for shard in &self.shards {
-                shard.write().retain(|_, timeline| {
-                    timeline.forget_before(horizon);
-                    !timeline.is_empty()
-                });
-            }
-        }
+        self.vectors.changed(rows);
     }
 
-    /// Replaces everything: `rows` are all rows from `horizon` on of a version of the dataset's table. Rows that were fed
+    /// Replaces everything by a version of the dataset's table from the state's horizon on. Rows that were fed
     /// ahead stay. Reads see all of the old rows or all of the new.
-    pub(crate) fn reset(&self, log: &mut Log, rows: SourceRows, state: State) {
-        let horizon = state.horizon;
+    pub(crate) fn reset(&self, log: &mut Log, Whole { rows, pasts }: Whole, state: State) {
         let mut shards: Vec<_> = self.shards.iter().map(RwLock::write).collect();
         self.resume(log, state);
         shards.iter_mut().for_each(|shard| shard.clear());
         for rows in log.ahead.iter().chain([&rows]) {
-            for row in (0..rows.len()).filter(|row| rows.events()[*row] >= horizon) {
+            for row in (0..rows.len()).filter(|row| self.matters(rows.events()[*row], state.horizon)) {
                 put(&mut shards[shard_of(rows.key(row))], rows, row);
             }
+        }
+        log.folded = pasts.keys().cloned().collect();
+        for (key, past) in pasts {
+            put_past(&mut shards[shard_of(&key)], key, past, self.width());
         }
         log.unwritten = vec![(state.applied.unwrap_or_default(), Arc::new(rows))];
         log.replace = true;
         log.stale = true;
+        drop(shards);
+        self.vectors.changed_all();
     }
 
     /// Takes rows out again that were put in.
@@ -207,14 +224,18 @@ impl LiveView {
                 }
             }
         }
+        self.vectors.changed(rows);
     }
 
     /// Takes over what the file holds.
-    pub(crate) fn restore(&self, record: &ViewRecord, chunks: &[SourceRows], now: i64) {
+    pub(crate) fn restore(&self, stored: Stored, now: i64) {
         let mut log = self.log();
-        let ViewRecord { applied, newest, began, horizon, .. } = *record;
+        let ViewRecord { applied, newest, began, horizon, .. } = stored.record;
         self.resume(&mut log, State { applied, newest, began, horizon });
-        chunks.iter().for_each(|rows| self.insert(&mut log, rows, now));
+        for (key, past) in stored.pasts {
+            put_past(&mut self.shard(&key).write(), key, past, self.width());
+        }
+        stored.chunks.iter().for_each(|rows| self.insert(&mut log, rows, now));
         (log.replace, log.stale) = (false, false);
     }
 
@@ -230,11 +251,13 @@ impl LiveView {
     pub(crate) fn commit(&self, log: &mut Log, rows: impl IntoIterator<Item = SourceRows>, version: u64) {
         for rows in rows {
             log.began = log.began.min(rows.began().unwrap_or(NEVER));
+            self.fold_late(log, &rows);
             log.unwritten.push((version, Arc::new(rows)));
         }
         log.applied = Some(version);
         log.stale = true;
         self.begin(log);
+        self.sweep(log);
     }
 
     /// Says when the view's history began, by the log.
@@ -277,6 +300,11 @@ impl LiveView {
         (horizon > i64::MIN).then_some(from)
     }
 
+    /// The newest event of an entity that is in memory, in microseconds; none: it has no rows.
+    pub(crate) fn newest(&self, key: &[u8]) -> Option<i64> {
+        self.shard(key).read().get(key).and_then(Timeline::newest)
+    }
+
     /// A copy of an entity's rows that are in memory.
     pub(crate) fn held(&self, key: &[u8]) -> Option<Timeline> {
         self.shard(key).read().get(key).cloned()
@@ -306,6 +334,18 @@ impl LiveView {
         }
     }
 
+    /// What the rows of one entity that are in memory say.
+    pub(crate) fn with_rows<T>(&self, key: &[u8], read: impl FnOnce(Rows<'_>) -> T) -> T {
+        read(self.shard(key).read().get(key).map_or_else(Rows::none, Timeline::rows))
+    }
+
+    /// Hands over all entities that are in memory, each with its rows.
+    pub(crate) fn each(&self, mut take: impl FnMut(&[u8], Rows<'_>)) {
+        for shard in &self.shards {
+            shard.read().iter().for_each(|(key, timeline)| take(key, timeline.rows()));
+        }
+    }
+
     /// How many of these rows, which are in, are older than the newest of their entity: they count in windows, and are not
     /// what is served as the last value. None where that cannot be found out now.
     pub(crate) async fn overtaken(self: &Arc<Self>, rows: &SourceRows) -> Option<usize> {
@@ -316,21 +356,21 @@ impl LiveView {
         for row in 0..rows.len() {
             let event = rows.events()[row];
             let newest = fetched.newest(self, rows.key(row)).ok()?;
-            overtaken += usize::from(event < horizon || newest.is_some_and(|newest| event < newest));
+            overtaken += usize::from(!self.matters(event, horizon) || newest.is_some_and(|newest| event < newest));
         }
         Some(overtaken)
     }
 
-    /// How far back rows are kept when `newest` is the newest event: for a feature of a lifetime, all of them.
+    /// How far back rows are kept when `newest` is the newest event: all of them where they matter for ever and cannot be folded.
     pub(crate) fn keep_from(&self, newest: i64) -> i64 {
-        if self.shape.view.is_lifelong() {
+        if self.shape.view.is_lifelong() && self.folding.is_none() {
             return i64::MIN;
         }
         newest.saturating_sub(self.shape.view.ttl.as_micros()).saturating_sub(SLACK.as_micros())
     }
 
     /// Raises the horizon in strides of half the slack, so that a sweep pays. True where it rose.
-    fn raise_horizon(&self, newest: i64) -> bool {
+    pub(super) fn raise_horizon(&self, newest: i64) -> bool {
         if newest == i64::MIN {
             return false;
         }
@@ -342,7 +382,17 @@ impl LiveView {
         due
     }
 
-    fn shard(&self, key: &[u8]) -> &RwLock<Shard> {
+    /// Whether a row of this event says anything where nothing before `horizon` can be asked about.
+    fn matters(&self, event: i64, horizon: i64) -> bool {
+        self.folding.is_some() || event >= horizon
+    }
+
+    /// How many values a row has.
+    pub(super) fn width(&self) -> usize {
+        self.shape.view.columns.len()
+    }
+
+    pub(super) fn shard(&self, key: &[u8]) -> &RwLock<Shard> {
         &self.shards[shard_of(key)]
     }
 }

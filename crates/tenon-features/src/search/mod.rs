@@ -3,13 +3,17 @@
 mod state;
 
 use serde::Serialize;
-use tenon_core::spec::{Aggregate, ColumnType, FeatureViewSpec, Promise, SpecSet, ViewRef, ViewSpec, Window};
-use tenon_core::{DatasetName, DeploymentName, Digest, FeatureViewName, ModelName, PodName};
+use tenon_core::spec::{
+    Aggregate, ColumnType, Dimensions, FeatureViewSpec, Meaning, Promise, SpecSet, VectorSpec, ViewRef, ViewSpec,
+    Window,
+};
+use tenon_core::{DatasetName, DeploymentName, Digest, FeatureViewName, ModelName, MonitorName, PodName, Timestamp};
+use tenon_query::point_in_time::number;
 
 pub use state::{Distribution, OnlineState};
 
-use crate::FeatureStore;
-use crate::definition::{Definition, digest};
+use crate::definition::{Definition, meaning};
+use crate::{FeatureError, FeatureStore};
 
 /// A feature that was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -48,6 +52,24 @@ pub struct FoundFeature {
     pub online: Option<OnlineState>,
     /// Why its view is not served.
     pub not_served: Option<String>,
+    /// How far its values have moved from those that models learnt from. Monitors know it, which stand above this crate.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Moved>,
+}
+
+/// What a monitor measured last of a feature: its values in decisions against those in the training set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Moved {
+    /// The monitor.
+    pub monitor: MonitorName,
+    /// Whose decisions it watches.
+    pub deployment: DeploymentName,
+    /// The end of its window.
+    pub until: Timestamp,
+    /// Population stability index, in nats.
+    pub psi: f64,
+    /// Whether it moved far enough and surely enough to count.
+    pub drifted: bool,
 }
 
 /// What a feature is computed from, and how.
@@ -75,6 +97,9 @@ pub struct FromRows {
     /// Which of the most frequent values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub k: Option<i64>,
+    /// Of a vector, how many numbers it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<Dimensions>,
     /// The columns that name its entity.
     pub entity: Vec<String>,
     /// The dataset.
@@ -97,74 +122,112 @@ pub struct FromFeatures {
 impl FeatureStore {
     /// The features of which every word of `text` is in the name, the view, a description, the unit, what it is computed from,
     /// the pod or its leads, whatever its case; those whose own name has a word come first. Without words, all.
-    pub fn search(&self, text: &str) -> Vec<FoundFeature> {
+    ///
+    /// # Errors
+    /// When the work is stopped before its end. A view that cannot be read says so itself.
+    pub async fn search(&self, text: &str) -> Result<Vec<FoundFeature>, FeatureError> {
         let specs = self.specs();
         let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
         let mut found: Vec<FoundFeature> = Vec::new();
         for view in specs.views() {
-            let features = view.spec.features().into_iter();
-            let mut of_view: Vec<_> = features.filter_map(|feature| described(&specs, &view, feature)).collect();
+            let about = About::of(&specs, view);
+            let features = view.spec.readable().into_iter();
+            let mut of_view: Vec<_> = features.filter_map(|feature| about.with(feature)).collect();
             of_view.retain(|found| found.has(&words));
-            self.stand(&view, &mut of_view);
+            self.stand(&view, &mut of_view).await?;
             found.extend(of_view);
         }
         let named = |found: &FoundFeature| words.iter().any(|word| found.feature.to_lowercase().contains(word));
         found.sort_by_key(|found| !named(found));
-        found
+        Ok(found)
     }
 
     /// Says how features of one view stand.
-    fn stand(&self, view: &ViewRef<'_>, found: &mut [FoundFeature]) {
+    async fn stand(&self, view: &ViewRef<'_>, found: &mut [FoundFeature]) -> Result<(), FeatureError> {
         if found.is_empty() {
-            return;
+            return Ok(());
         }
         let not_served = match view.spec {
             ViewSpec::Derived(_) => self.not_compiled(view.name),
             ViewSpec::Rows(_) => match self.served(view.name) {
-                Ok(live) if let Some(why) = live.redis.as_ref().and_then(|at| at.why_not()) => Some(why),
                 Ok(live) => {
-                    let names: Vec<&str> = found.iter().map(|found| found.feature.as_str()).collect();
-                    let states = state::of(&live, &names, self.clock().now());
-                    found.iter_mut().zip(states).for_each(|(found, state)| {
-                        found.online = Some(state.against(found.promise));
-                    });
-                    None
+                    let names = found.iter().map(|found| found.looked_at()).collect();
+                    match state::of(live, names, self.clock().now()).await? {
+                        Ok(states) => {
+                            found.iter_mut().zip(states).for_each(|(found, state)| {
+                                let distribution = state.distribution.filter(|_| !found.is_vector());
+                                found.online = Some(OnlineState { distribution, ..state }.against(found.promise));
+                            });
+                            None
+                        }
+                        Err(why) => Some(why),
+                    }
                 }
                 Err(why) => Some(why),
             },
         };
         found.iter_mut().for_each(|found| found.not_served.clone_from(&not_served));
+        Ok(())
     }
 }
 
-/// What the files say about a feature.
-fn described(specs: &SpecSet, view: &ViewRef<'_>, feature: &str) -> Option<FoundFeature> {
-    let meaning = view.spec.meaning(feature)?;
-    let (models, deployments) = users(specs, view.name);
-    let promise = match view.spec {
-        ViewSpec::Rows(spec) => spec.promise,
-        ViewSpec::Derived(_) => None,
-    };
-    Some(FoundFeature {
-        feature: feature.to_owned(),
-        view: view.name.clone(),
-        description: meaning.description.map(str::to_owned),
-        view_description: view.spec.description().to_owned(),
-        unit: meaning.unit.map(str::to_owned),
-        origin: Origin::of(view, feature)?,
-        pod: view.pod.clone(),
-        leads: leads(specs, view.pod),
-        definition: match view.spec {
-            ViewSpec::Rows(spec) => digest(&spec.meaning()),
-            ViewSpec::Derived(spec) => digest(&spec.meaning()),
-        },
-        models,
-        deployments,
-        derived: readers(specs, view.name),
-        promise,
-        online: None,
-        not_served: None,
-    })
+/// What the files say about a view.
+struct About<'a> {
+    view: ViewRef<'a>,
+    leads: Vec<String>,
+    definition: Digest,
+    models: Vec<ModelName>,
+    deployments: Vec<DeploymentName>,
+    derived: Vec<FeatureViewName>,
+    promise: Option<Promise>,
+}
+
+impl<'a> About<'a> {
+    fn of(specs: &'a SpecSet, view: ViewRef<'a>) -> Self {
+        let (models, deployments) = users(specs, view.name);
+        Self {
+            leads: leads(specs, view.pod),
+            definition: meaning(&view.spec),
+            models,
+            deployments,
+            derived: readers(specs, view.name),
+            promise: match view.spec {
+                ViewSpec::Rows(spec) => spec.promise,
+                ViewSpec::Derived(_) => None,
+            },
+            view,
+        }
+    }
+
+    /// With what they say about one of its features.
+    fn with(&self, feature: &str) -> Option<FoundFeature> {
+        let vector = match self.view.spec {
+            ViewSpec::Rows(spec) => spec.vectors.get(feature),
+            ViewSpec::Derived(_) => None,
+        };
+        let meaning = match vector {
+            Some(vector) => Meaning { description: vector.description.as_deref(), unit: None },
+            None => self.view.spec.meaning(feature)?,
+        };
+        Some(FoundFeature {
+            feature: feature.to_owned(),
+            view: self.view.name.clone(),
+            description: meaning.description.map(str::to_owned),
+            view_description: self.view.spec.description().to_owned(),
+            unit: meaning.unit.map(str::to_owned),
+            origin: Origin::of(&self.view, feature)?,
+            pod: self.view.pod.clone(),
+            leads: self.leads.clone(),
+            definition: self.definition,
+            models: self.models.clone(),
+            deployments: self.deployments.clone(),
+            derived: self.derived.clone(),
+            promise: self.promise,
+            online: None,
+            not_served: None,
+            drift: Vec::new(),
+        })
+    }
 }
 
 impl Origin {
@@ -197,21 +260,28 @@ impl Origin {
 
 impl FromRows {
     fn of(view: &FeatureViewSpec, feature: &str) -> Option<Self> {
+        let (entity, dataset, source) = (view.entity.clone(), view.dataset.clone(), view.source.clone());
+        if let Some(VectorSpec { column, dimensions, .. }) = view.vectors.get(feature) {
+            let (column, dimensions) = (Some(column.clone()), Some(*dimensions));
+            let (aggregate, window) = (Aggregate::Last, Window::Sliding(view.ttl));
+            return Some(Self { aggregate, column, window, q: None, k: None, dimensions, entity, dataset, source });
+        }
         let spec = view.features.get(feature)?;
-        Some(Self {
-            aggregate: spec.aggregate,
-            column: spec.column.clone(),
-            window: view.window_of(spec),
-            q: spec.q,
-            k: spec.k,
-            entity: view.entity.clone(),
-            dataset: view.dataset.clone(),
-            source: view.source.clone(),
-        })
+        let (aggregate, column, window) = (spec.aggregate, spec.column.clone(), view.window_of(spec));
+        Some(Self { aggregate, column, window, q: spec.q, k: spec.k, dimensions: None, entity, dataset, source })
     }
 }
 
 impl FoundFeature {
+    fn is_vector(&self) -> bool {
+        matches!(&self.origin, Origin::Rows(FromRows { dimensions: Some(_), .. }))
+    }
+
+    /// What is looked at to say how it stands: of a vector, its first number is there where all of them are.
+    fn looked_at(&self) -> String {
+        if self.is_vector() { number(&self.feature, 0) } else { self.feature.clone() }
+    }
+
     fn has(&self, words: &[String]) -> bool {
         let texts = [self.feature.as_str(), self.view.as_str(), self.pod.as_str(), self.view_description.as_str()];
         let optional = [self.description.as_deref(), self.unit.as_deref()].into_iter().flatten();

@@ -1,13 +1,16 @@
 //! How features stand online, in one pass over the entities of their view.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use tenon_core::spec::Promise;
 use tenon_core::{Span, Timestamp};
-use tenon_query::point_in_time::Kernel;
+use tenon_query::point_in_time::{Kernel, Rows, Timeline};
 
-use crate::online::LiveView;
+use crate::FeatureError;
+use crate::online::{Down, LiveView};
 
-/// So many entities are looked at, or a few more; of more, those of the first shards, always the same.
+/// So many entities in memory are looked at, or a few more; of more, those of the first shards, always the same.
 const ENOUGH_ENTITIES: usize = 50_000;
 
 /// How a feature stands online.
@@ -70,8 +73,24 @@ impl OnlineState {
     }
 }
 
-/// How features of a view stand.
-pub(super) fn of(view: &LiveView, features: &[&str], now: Timestamp) -> Vec<OnlineState> {
+/// How features of a view stand, or why that cannot be found out now.
+pub(super) async fn of(
+    view: Arc<LiveView>,
+    features: Vec<String>,
+    now: Timestamp,
+) -> Result<Result<Vec<OnlineState>, String>, FeatureError> {
+    let sample = match &view.redis {
+        Some(at) => match at.redis.sample(&view, at).await {
+            Ok(sample) => Some(sample),
+            Err(Down(why)) => return Ok(Err(why.to_string())),
+        },
+        None => None,
+    };
+    Ok(Ok(tokio::task::spawn_blocking(move || of_rows(&view, sample.as_deref(), &features, now)).await?))
+}
+
+/// The same, by a sample of the view's entities, or by those that are in memory.
+fn of_rows(view: &LiveView, sample: Option<&[Timeline]>, features: &[String], now: Timestamp) -> Vec<OnlineState> {
     let declared = &view.shape.view;
     let wanted: Vec<_> =
         features.iter().filter_map(|name| declared.features.iter().find(|known| known.name == **name)).collect();
@@ -79,7 +98,7 @@ pub(super) fn of(view: &LiveView, features: &[&str], now: Timestamp) -> Vec<Onli
     let kernel = Kernel::new(declared.ttl.as_micros(), wanted);
     let mut evaluator = kernel.evaluator();
     let began = view.began();
-    view.each_entity(ENOUGH_ENTITIES, |rows| {
+    let mut look = |rows: Rows<'_>| {
         entities += 1;
         let mut columns = values.iter_mut();
         evaluator.evaluate(rows, now.as_micros(), began, |feature| {
@@ -87,7 +106,11 @@ pub(super) fn of(view: &LiveView, features: &[&str], now: Timestamp) -> Vec<Onli
                 column.push(value);
             }
         });
-    });
+    };
+    match sample {
+        Some(sample) => sample.iter().for_each(|timeline| look(timeline.rows())),
+        None => view.each_entity(ENOUGH_ENTITIES, look),
+    }
     let (newest, table_version) = {
         let log = view.log();
         ((log.newest > i64::MIN).then(|| Timestamp::from_micros(log.newest)), log.applied)

@@ -61,10 +61,17 @@ fn moment(hours: i64) -> Timestamp {
     Timestamp::from_micros(hours * HOUR)
 }
 
-async fn world() -> (World, FeatureStore) {
-    let world = World::new().await;
+contract! {
+    the_same_expression_gives_the_same_in_training_one_by_one_and_in_bulk
+    what_a_caller_sends_must_fit
+    expressions_that_do_not_work_are_told_where_they_stand
+    derived_features_are_found_with_what_reads_them
+    an_earlier_meaning_is_served_for_as_long_as_somebody_holds_it
+}
+
+async fn founded(world: World) -> (World, FeatureStore) {
     world.catalog.replace(SpecSet::read(&files()).unwrap());
-    let store = world.store("online.redb").await;
+    let store = world.store("online").await;
     land(&world, &store, "first", &[("N1", 8, 8, 30.0), ("N1", 9, 9, 10.0), ("N2", 17, 17, -6.0)]).await;
     (world, store)
 }
@@ -102,9 +109,8 @@ fn column(rows: &RecordBatch, name: &str) -> Vec<Option<u32>> {
     column.iter().map(|value| value.map(f32::to_bits)).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_expression_gives_the_same_in_training_one_by_one_and_in_bulk() {
-    let (world, store) = world().await;
+async fn the_same_expression_gives_the_same_in_training_one_by_one_and_in_bulk(world: World) {
+    let (world, store) = founded(world).await;
     world.clock.advance_to(moment(30));
     world.write("schedule", "asked", asked()).await;
     let frame = store.training_set(&model(), moment(30)).await.unwrap();
@@ -144,9 +150,8 @@ async fn the_same_expression_gives_the_same_in_training_one_by_one_and_in_bulk()
     assert_eq!(in_bulk[0].statuses[3], FeatureStatus::NotFound, "nothing is known of the aircraft");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_caller_sends_must_fit() {
-    let (world, store) = world().await;
+async fn what_a_caller_sends_must_fit(world: World) {
+    let (world, store) = founded(world).await;
     let service = store.service(&world.catalog.specs(), &model()).await.unwrap();
     let told = async |sent: Value| {
         let read = service.row(sent.as_object().unwrap(), moment(10)).await;
@@ -161,9 +166,8 @@ async fn what_a_caller_sends_must_fit() {
     assert!(matches!(told, FeatureError::RequestType { .. }), "{told}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn expressions_that_do_not_work_are_told_where_they_stand() {
-    let (world, store) = world().await;
+async fn expressions_that_do_not_work_are_told_where_they_stand(world: World) {
+    let (world, store) = founded(world).await;
     let told = async |from: &str, to: &str| {
         let faults = store.check(&specs(DERIVED, from, to)).await.unwrap();
         faults.into_iter().map(|fault| format!("[{}] {}", fault.keys.join("."), fault.message)).collect::<Vec<_>>()
@@ -183,28 +187,26 @@ async fn expressions_that_do_not_work_are_told_where_they_stand() {
     assert!(matches!(store.feature_names(&model()), Ok(names) if names.len() == 7));
     let read = store.online(&model(), json!({ "tailnum": "N1" }).as_object().unwrap(), moment(10)).await;
     assert!(matches!(read, Err(FeatureError::NotServed { .. })), "{read:?}");
-    let found = store.search("delay_per_km");
+    let found = store.search("delay_per_km").await.unwrap();
     assert!(found[0].not_served.as_ref().unwrap().contains("does not work"), "{found:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn derived_features_are_found_with_what_reads_them() {
-    let (_world, store) = world().await;
-    let found = store.search("delay_per_km pressure");
+async fn derived_features_are_found_with_what_reads_them(world: World) {
+    let (_world, store) = founded(world).await;
+    let found = store.search("delay_per_km pressure").await.unwrap();
     let Origin::Derived(derived) = &found[0].origin else { panic!("{found:?}") };
     assert_eq!(derived.sql, "last_arr_delay / nullif(distance, 0)");
     let names = |views: &[tenon_core::FeatureViewName]| views.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!((names(&found[0].derived), found[0].models.len()), (vec!["twofold".to_owned()], 1));
-    let of_rows = store.search("last_arr_delay");
+    let of_rows = store.search("last_arr_delay").await.unwrap();
     let of_rows = of_rows.iter().find(|found| found.feature == "last_arr_delay").unwrap();
     assert_eq!(names(&of_rows.derived), ["pressure", "twofold"]);
     let told = of_rows.online.as_ref().unwrap().distribution.unwrap();
     assert_eq!((told.least, told.greatest), (-6.0, 10.0));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_earlier_meaning_is_served_for_as_long_as_somebody_holds_it() {
-    let (world, store) = world().await;
+async fn an_earlier_meaning_is_served_for_as_long_as_somebody_holds_it(world: World) {
+    let (world, store) = founded(world).await;
     let before = world.catalog.specs();
     let sent = json!({ "tailnum": "N1", "distance": 100 });
     let sent = sent.as_object().unwrap();
@@ -236,7 +238,7 @@ async fn an_earlier_meaning_is_served_for_as_long_as_somebody_holds_it() {
     // After a restart it is read from the lake again.
     store.flush().await.unwrap();
     drop((store, old, new));
-    let store = world.store("online.redb").await;
+    let store = world.store("online").await;
     let old = store.service(&before, &model()).await.unwrap();
     assert_eq!(mean(&old, 13).await, Some((30.0 + 10.0 + 90.0) / 3.0));
 }

@@ -82,7 +82,9 @@ enum Step {
     Ahead(Vec<Landing>, bool),
     /// Rows land, and nobody feeds them.
     Missed(Vec<Landing>),
-    /// The program ends, and begins again from its file.
+    /// What is committed is written.
+    Flush,
+    /// The program ends, and begins again from its store.
     Restart,
 }
 
@@ -97,6 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4_usize).prop_map(Step::Again),
         3 => (landings(), any::<bool>()).prop_map(|(rows, kept)| Step::Ahead(rows, kept)),
         1 => landings().prop_map(Step::Missed),
+        1 => Just(Step::Flush),
         1 => Just(Step::Restart),
     ]
 }
@@ -142,13 +145,14 @@ async fn compare(world: &World, store: &FeatureStore, now: i64) -> Result<(), Te
     Ok(())
 }
 
-async fn lives(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let world = World::new().await;
+/// Goes through steps, each so many hours after the one before: in a few days, what is old is swept.
+async fn lives(world: World, steps: Vec<(Step, i64)>) -> Result<(), TestCaseError> {
     world.catalog.replace(company());
-    let mut store = world.store("online.redb").await;
+    let mut store = world.store("online").await;
     let mut landed: Vec<RecordBatch> = Vec::new();
-    for (number, step) in steps.into_iter().enumerate() {
-        let now = START + number as i64;
+    let mut now = START;
+    for (number, (step, hours)) in steps.into_iter().enumerate() {
+        now += hours;
         world.clock.advance_to(Timestamp::from_micros(now * HOUR));
         let name = format!("step {number}");
         match step {
@@ -182,12 +186,13 @@ async fn lives(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     world.write("flights", &format!("{name} b"), rows(&[(0, 1, 0, Some(1))], now)).await;
                 store.feed("flights", &accepted, version).await.unwrap();
             }
+            Step::Flush => store.flush().await.unwrap(),
             Step::Restart => {
                 if number % 2 == 0 {
                     store.flush().await.unwrap();
                 }
                 drop(store);
-                store = world.store("online.redb").await;
+                store = world.store("online").await;
             }
         }
         compare(&world, &store, now).await?;
@@ -195,12 +200,25 @@ async fn lives(steps: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn online_is_offline_whatever_comes(steps in vec(step(), 1..9)) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(lives(steps))?;
+    fn online_is_offline_whatever_comes(steps in vec((step(), 0..36_i64), 1..12)) {
+        runtime().block_on(async { lives(World::new().await, steps).await })?;
+    }
+
+    #[test]
+    fn online_is_offline_whatever_comes_in_redis(steps in vec((step(), 0..36_i64), 1..12)) {
+        runtime().block_on(async {
+            match World::in_redis().await {
+                Some(world) => lives(world, steps).await,
+                None => Ok(()),
+            }
+        })?;
     }
 }

@@ -23,6 +23,18 @@ fn moment(hours: i64) -> Timestamp {
     Timestamp::from_micros(hours * HOUR)
 }
 
+contract! {
+    what_a_decision_read_is_what_its_training_row_says
+    a_crash_at_any_moment_leaves_what_the_lake_has
+    versions_count_once_and_missed_ones_are_read_again
+    a_view_that_is_applied_later_is_served_with_all_that_came_before
+    features_in_another_order_are_the_same_features
+    a_view_of_a_lifetime_goes_on_from_what_its_store_holds
+    many_reads_are_as_single_ones_and_as_the_join
+    a_training_set_without_data_is_told
+    a_selection_is_as_the_join_and_what_is_found_says_how_it_stands
+}
+
 /// What becomes known in an hour: landings of just then, and some of hours ago whose record was closed only now.
 fn landings(hour: i64) -> RecordBatch {
     let mix = |salt: i64| (hour * 7 + salt * 13) % 11;
@@ -84,10 +96,8 @@ async fn live(world: &World, store: &FeatureStore, days: std::ops::Range<i64>) -
     decided
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_decision_read_is_what_its_training_row_says() {
-    let world = World::new().await;
-    let store = world.store("online.redb").await;
+async fn what_a_decision_read_is_what_its_training_row_says(world: World) {
+    let store = world.store("online").await;
     let decided = live(&world, &store, 0..DAYS).await;
     let known_by = moment(DAYS * 24);
     world.clock.advance_to(known_by);
@@ -122,10 +132,8 @@ async fn what_a_decision_read_is_what_its_training_row_says() {
     assert!(told.to_string().ends_with("the model or its feature views are declared differently now"), "{told}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crash_at_any_moment_leaves_what_the_lake_has() {
-    let world = World::new().await;
-    let mut store = world.store("online.redb").await;
+async fn a_crash_at_any_moment_leaves_what_the_lake_has(world: World) {
+    let mut store = world.store("online").await;
     for day in 0..DAYS {
         live(&world, &store, day..day + 1).await;
         match day % 3 {
@@ -143,8 +151,8 @@ async fn a_crash_at_any_moment_leaves_what_the_lake_has() {
         }
         // Nothing is written when a store goes, as when its process is killed.
         drop(store);
-        store = world.store("online.redb").await;
-        let built = world.store(&format!("built-{day}.redb")).await;
+        store = world.store("online").await;
+        let built = world.store(&format!("built-{day}")).await;
         for hour in (day * 24 - 20).max(0)..(day + 1) * 24 {
             for tail in TAILS {
                 assert_eq!(
@@ -157,11 +165,9 @@ async fn a_crash_at_any_moment_leaves_what_the_lake_has() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn versions_count_once_and_missed_ones_are_read_again() {
-    let world = World::new().await;
-    let (store, other) = (world.store("online.redb").await, world.store("other.redb").await);
-    let (late, ahead) = (world.store("late.redb").await, world.store("ahead.redb").await);
+async fn versions_count_once_and_missed_ones_are_read_again(world: World) {
+    let (store, other) = (world.store("online").await, world.store("other").await);
+    let (late, ahead) = (world.store("late").await, world.store("ahead").await);
     let mut versions = Vec::new();
     for hour in 0..5 {
         world.clock.advance_to(moment(hour));
@@ -180,7 +186,7 @@ async fn versions_count_once_and_missed_ones_are_read_again() {
     late.feed("flights", &versions[4].0.1, versions[4].0.0).await.unwrap();
     ahead.feed_ahead("flights", &[landings(4)]).await.unwrap();
     ahead.committed("flights", versions[4].0.0).await.unwrap();
-    let built = world.store("built.redb").await;
+    let built = world.store("built").await;
     for tail in TAILS {
         let row = read(&built, tail, moment(4)).await;
         assert_eq!(read(&late, tail, moment(4)).await, row);
@@ -195,10 +201,8 @@ async fn versions_count_once_and_missed_ones_are_read_again() {
     assert_eq!(read(&store, "N1", moment(4)).await, read(&built, "N1", moment(4)).await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_view_that_is_applied_later_is_served_with_all_that_came_before() {
-    let world = World::new().await;
-    let store = world.store("online.redb").await;
+async fn a_view_that_is_applied_later_is_served_with_all_that_came_before(world: World) {
+    let store = world.store("online").await;
     live(&world, &store, 0..1).await;
     store.feed_ahead("flights", &[landings(24)]).await.unwrap();
     world.clock.advance_to(moment(24));
@@ -208,7 +212,7 @@ async fn a_view_that_is_applied_later_is_served_with_all_that_came_before() {
     let (version, _) = world.write("flights", "24", landings(24)).await;
     store.committed("flights", version).await.unwrap();
     assert_eq!(read(&store, "N1", moment(24)).await, ahead);
-    let built = world.store("built.redb").await;
+    let built = world.store("built").await;
     assert_eq!(read(&built, "N1", moment(24)).await, ahead);
 
     world.catalog.replace(specs(VIEW, "SELECT tailnum,", "SELECT DISTINCT tailnum,"));
@@ -218,10 +222,54 @@ async fn a_view_that_is_applied_later_is_served_with_all_that_came_before() {
     assert!(store.check_view(&FeatureViewName::new("aircraft_delay").unwrap()).await.is_err());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn many_reads_are_as_single_ones_and_as_the_join() {
-    let world = World::new().await;
-    let store = world.store("online.redb").await;
+async fn features_in_another_order_are_the_same_features(world: World) {
+    let store = world.store("online").await;
+    live(&world, &store, 0..2).await;
+    let at = moment(47);
+    let before = read(&store, "N1", at).await;
+    let features = [
+        "last_arr_delay = { aggregate = \"last\", column = \"arr_delay\" }\n",
+        "mean_arr_delay_6h = { aggregate = \"mean\", column = \"arr_delay\", window = \"6h\" }\n",
+        "landings = { aggregate = \"count\" }\n",
+    ];
+    let [last, mean, landings] = features;
+    world.catalog.replace(specs(VIEW, &features.concat(), &[landings, mean, last].concat()));
+    store.refresh().await.unwrap();
+    let [last, mean, landings] = before.values[..] else { panic!("{before:?}") };
+    assert_ne!(last, landings);
+    assert_eq!(read(&store, "N1", at).await.values, [landings, mean, last]);
+}
+
+/// The sum of all delays, and the first.
+const OF_A_LIFETIME: &str = "landings = { aggregate = \"sum\", column = \"arr_delay\", window = \"lifetime\" }\n\
+     first = { aggregate = \"first\", column = \"arr_delay\", window = \"lifetime\" }\n";
+
+async fn a_view_of_a_lifetime_goes_on_from_what_its_store_holds(world: World) {
+    world.catalog.replace(specs(VIEW, "landings = { aggregate = \"count\" }\n", OF_A_LIFETIME));
+    let mut store = world.store("online").await;
+    for day in 0..3 * DAYS {
+        let decided = live(&world, &store, day..day + 1).await;
+        store.flush().await.unwrap();
+        drop(store);
+        store = world.store("online").await;
+        let known_by = moment((day + 1) * 24);
+        let frame = store.training_set(&model(), known_by).await.unwrap();
+        let of_today = frame.rows.slice(frame.rows.num_rows() - decided.len(), decided.len());
+        for (place, feature) in frame.features.iter().enumerate() {
+            let offline = of_today.column_by_name(feature).unwrap().as_primitive::<Float32Type>();
+            let online: Vec<_> = decided.iter().map(|(_, row)| row.values[place]).collect();
+            assert_eq!(bits(&online), bits(&offline.iter().collect::<Vec<_>>()), "{feature} on day {day}");
+        }
+        // What was read from the store is what the lake says.
+        let built = world.store(&format!("built {day}")).await;
+        for tail in TAILS {
+            assert_eq!(read(&store, tail, known_by).await, read(&built, tail, known_by).await, "{tail} on day {day}");
+        }
+    }
+}
+
+async fn many_reads_are_as_single_ones_and_as_the_join(world: World) {
+    let store = world.store("online").await;
     live(&world, &store, 0..2).await;
     let asked = observations(24..48);
     let many = store.online_many(&model(), &asked, "decided_at").await.unwrap();
@@ -242,10 +290,8 @@ async fn many_reads_are_as_single_ones_and_as_the_join() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_training_set_without_data_is_told() {
-    let world = World::new().await;
-    let store = world.store("online.redb").await;
+async fn a_training_set_without_data_is_told(world: World) {
+    let store = world.store("online").await;
     let told = store.training_set(&model(), moment(1)).await.unwrap_err().to_string();
     assert_eq!(
         told,
@@ -257,10 +303,8 @@ async fn a_training_set_without_data_is_told() {
     assert_eq!(store.entity_columns(&model()).unwrap(), ["tailnum"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_selection_is_as_the_join_and_what_is_found_says_how_it_stands() {
-    let world = World::new().await;
-    let store = world.store("online.redb").await;
+async fn a_selection_is_as_the_join_and_what_is_found_says_how_it_stands(world: World) {
+    let store = world.store("online").await;
     live(&world, &store, 0..2).await;
     let asked = observations(24..48);
     let features = store.features_of(&model()).unwrap();
@@ -275,16 +319,16 @@ async fn a_selection_is_as_the_join_and_what_is_found_says_how_it_stands() {
         assert_eq!(offline.iter().collect::<Vec<_>>(), column.values, "{}", names[at]);
     }
 
-    let found = store.search("delay mean");
+    let found = store.search("delay mean").await.unwrap();
     assert_eq!((found.len(), found[0].feature.as_str()), (1, "mean_arr_delay_6h"));
-    let (all, state) = (store.search(""), found[0].online.as_ref().unwrap());
+    let (all, state) = (store.search("").await.unwrap(), found[0].online.as_ref().unwrap());
     assert_eq!(all.len(), 3);
     assert!(state.entities >= 4 && state.with_value <= state.entities && state.newest_event.is_some(), "{state:?}");
     let counts = all.iter().find(|found| found.feature == "landings").unwrap().online.as_ref().unwrap();
     assert_eq!(counts.with_value, counts.entities, "a count is always there");
     world.catalog.replace(specs(VIEW, "SELECT tailnum,", "SELECT DISTINCT tailnum,"));
     store.refresh().await.unwrap();
-    let found = store.search("landings");
+    let found = store.search("landings").await.unwrap();
     assert!(found[0].online.is_none() && found[0].not_served.as_ref().unwrap().contains("several rows at once"));
     assert_ne!(found[0].definition, all[0].definition, "another meaning is another definition");
 }

@@ -83,6 +83,17 @@ pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Array
     Ok(batch.column(at))
 }
 
+/// A part of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPart {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// True or false.
+    Boolean(bool),
+}
+
 /// A batch's entity columns, read row by row as keys.
 pub struct Keys {
     columns: Vec<KeyColumn>,
@@ -152,5 +163,48 @@ impl Keys {
     /// Writes a part of a key that is true or false.
     pub fn boolean(part: bool, into: &mut Vec<u8>) {
         into.push(u8::from(part));
+    }
+
+    /// The parts of a key that was written of these types; none where it was not.
+    pub fn parts(mut key: &[u8], types: &[KeyType]) -> Option<Vec<KeyPart>> {
+        let mut parts = Vec::with_capacity(types.len());
+        for key_type in types {
+            let (part, rest) = match key_type {
+                KeyType::Text => {
+                    let (length, rest) = key.split_first_chunk()?;
+                    let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+                    (KeyPart::Text(String::from_utf8(text.to_vec()).ok()?), rest)
+                }
+                KeyType::Integer => {
+                    let (number, rest) = key.split_first_chunk()?;
+                    (KeyPart::Integer(i64::from_le_bytes(*number)), rest)
+                }
+                KeyType::Boolean => {
+                    let (flag, rest) = key.split_first()?;
+                    (KeyPart::Boolean(*flag != 0), rest)
+                }
+            };
+            parts.push(part);
+            key = rest;
+        }
+        key.is_empty().then_some(parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_apart_into_what_it_was_written_of() {
+        let mut key = Vec::new();
+        Keys::text("Zürich", &mut key);
+        Keys::integer(-7, &mut key);
+        Keys::boolean(true, &mut key);
+        let types = [KeyType::Text, KeyType::Integer, KeyType::Boolean];
+        let parts = vec![KeyPart::Text("Zürich".to_owned()), KeyPart::Integer(-7), KeyPart::Boolean(true)];
+        assert_eq!(Keys::parts(&key, &types), Some(parts));
+        assert!((0..key.len()).all(|length| Keys::parts(&key[..length], &types).is_none()));
+        assert_eq!(Keys::parts(&key, &types[..2]), None);
     }
 }

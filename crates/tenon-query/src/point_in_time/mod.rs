@@ -28,14 +28,16 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod vectors;
 mod view;
 
 pub use aggregate::{Evaluated, Evaluator, Kernel, Missing};
 pub use error::PointInTimeError;
 pub use join::{History, Joined};
-pub use key::{KeyType, Keys};
+pub use key::{KeyPart, KeyType, Keys};
 pub use past::{Folding, Past};
-pub use rows::{Rows, SourceRows, moments};
+pub use rows::{Rows, SourceRows, asked_moments, moments};
 pub use schema::{Session, schema_of};
 pub use timeline::Timeline;
-pub use view::{Feature, View};
+pub use vectors::{NewestVector, is_vector};
+pub use view::{Feature, VectorColumn, View, number};

@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use tenon_core::Digest;
 
 use super::key::column;
+use super::vectors::Vectors;
 use super::{KeyType, Keys, Past, PointInTimeError, View};
 
 /// One entity's rows in order: by event, then by when it was known, then by value. The last makes the order, and with it
@@ -94,19 +95,30 @@ impl SourceRows {
     /// # Errors
     /// When a column is missing or of a type that cannot be used.
     pub fn read(view: &View, types: &[KeyType], batches: &[RecordBatch]) -> Result<Self, PointInTimeError> {
-        let mut rows = Self { width: view.columns.len(), ..Self::default() };
+        let mut rows = Self::new(view);
         for batch in batches {
             rows.append(view, types, batch)?;
         }
         Ok(rows)
     }
 
-    fn append(&mut self, view: &View, types: &[KeyType], batch: &RecordBatch) -> Result<(), PointInTimeError> {
+    /// No rows yet.
+    pub fn new(view: &View) -> Self {
+        Self { width: view.columns.len(), ..Self::default() }
+    }
+
+    /// Reads more of what the view's source returned.
+    ///
+    /// # Errors
+    /// As [`SourceRows::read`].
+    pub fn append(&mut self, view: &View, types: &[KeyType], batch: &RecordBatch) -> Result<(), PointInTimeError> {
         let keys = Keys::read(batch, &view.entity, types)?;
         let events = moments(batch, &view.event_time)?;
         let known = view.known_at.as_ref().map(|name| moments(batch, name)).transpose()?;
         let column = |(at, name): (usize, &String)| numbers(batch, name, view.takes_text(at));
-        let columns = view.columns.iter().enumerate().map(column).collect::<Result<Vec<_>, _>>()?;
+        let single = view.vectors.first().map_or(view.columns.len(), |vector| vector.values.start);
+        let columns = view.columns[..single].iter().enumerate().map(column).collect::<Result<Vec<_>, _>>()?;
+        let vectors = view.vectors.iter().map(|vector| Vectors::read(batch, vector)).collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             if events.is_null(row) || known.as_ref().is_some_and(|known| known.is_null(row)) {
                 continue;
@@ -124,6 +136,7 @@ impl SourceRows {
                 // One NaN for every null, so that equal rows have equal bits.
                 if column.is_null(row) || column.value(row).is_nan() { f64::NAN } else { column.value(row) }
             }));
+            vectors.iter().for_each(|vectors| vectors.append(row, &mut self.values));
         }
         Ok(())
     }
@@ -159,9 +172,16 @@ impl SourceRows {
         &self.events
     }
 
+    /// When each row was known, in microseconds; never before its event.
+    pub fn known(&self) -> &[i64] {
+        &self.known
+    }
+
     /// Takes over some rows of another.
     pub fn extend(&mut self, other: &Self, keep: impl Fn(usize) -> bool) {
-        self.width = other.width;
+        if self.is_empty() {
+            self.width = other.width;
+        }
         for row in (0..other.len()).filter(|row| keep(*row)) {
             self.keys.extend_from_slice(other.key(row));
             self.key_ends.push(self.keys.len() as u32);
@@ -210,16 +230,29 @@ impl SourceRows {
     }
 }
 
-/// A column of moments, in microseconds of UTC. A moment without a time zone is one in UTC, a date its first moment.
+/// A column of moments, in microseconds of UTC. A moment without a time zone is one in UTC, a date its first moment; one
+/// that is too far away for microseconds is null.
 ///
 /// # Errors
 /// When the column is missing or does not hold moments.
 pub fn moments(batch: &RecordBatch, name: &str) -> Result<Int64Array, PointInTimeError> {
+    read_moments(batch, name, &CastOptions::default())
+}
+
+/// The same of what a caller asks, where nothing that was said may be taken for nothing.
+///
+/// # Errors
+/// As [`moments`], and for a moment that is too far away.
+pub fn asked_moments(batch: &RecordBatch, name: &str) -> Result<Int64Array, PointInTimeError> {
+    read_moments(batch, name, &CastOptions { safe: false, ..CastOptions::default() })
+}
+
+fn read_moments(batch: &RecordBatch, name: &str, how: &CastOptions<'_>) -> Result<Int64Array, PointInTimeError> {
     let array = column(batch, name)?;
     if !is_moment(array.data_type()) {
         return Err(wrong(name, array, "a moment"));
     }
-    let micros = cast(array, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+    let micros = cast_with_options(array, &DataType::Timestamp(TimeUnit::Microsecond, None), how)?;
     Ok(cast(&micros, &DataType::Int64)?.as_primitive::<Int64Type>().clone())
 }
 
@@ -250,14 +283,30 @@ fn numbers(batch: &RecordBatch, name: &str, or_text: bool) -> Result<ArrayRef, P
     Ok(cast(array, &DataType::Float64)?)
 }
 
-fn wrong(name: &str, array: &ArrayRef, wanted: &'static str) -> PointInTimeError {
+pub(super) fn wrong(name: &str, array: &ArrayRef, wanted: &'static str) -> PointInTimeError {
     PointInTimeError::WrongType { column: name.to_owned(), found: array.data_type().clone(), wanted }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use arrow::array::{Date32Array, TimestampSecondArray};
+
     use super::*;
+
+    #[test]
+    fn a_moment_that_is_too_far_away_is_null_in_rows_and_refused_of_a_caller() {
+        let far: [ArrayRef; 2] = [
+            Arc::new(TimestampSecondArray::from(vec![Some(1), None, Some(i64::MAX)])),
+            Arc::new(Date32Array::from(vec![Some(1), None, Some(i32::MAX)])),
+        ];
+        for column in far {
+            let batch = RecordBatch::try_from_iter([("at", column)]).unwrap();
+            assert_eq!(moments(&batch, "at").unwrap().null_count(), 2);
+            assert!(matches!(asked_moments(&batch, "at"), Err(PointInTimeError::Arrow(_))));
+            assert_eq!(asked_moments(&batch.slice(0, 2), "at").unwrap().null_count(), 1);
+        }
+    }
 
     #[test]
     fn rows_read_back_from_bytes_and_damage_is_seen() {

@@ -73,6 +73,7 @@ fn view(known_at: bool) -> View {
         event_time: "event".into(),
         known_at: known_at.then(|| "known".into()),
         columns: vec!["delay".into()],
+        vectors: Vec::new(),
         ttl: Span::from_micros(TTL * MINUTE),
         features,
     }

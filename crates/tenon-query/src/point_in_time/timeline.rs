@@ -103,8 +103,8 @@ impl Timeline {
         self.past.get_or_insert_with(|| Box::new(Past::new(folding))).fold(event, known, values);
     }
 
-    /// Folds the rows that were known before `horizon`.
-    pub fn fold_before(&mut self, folding: &Arc<Folding>, horizon: i64) {
+    /// Folds the rows that were known before `horizon`. False where there are none.
+    pub fn fold_before(&mut self, folding: &Arc<Folding>, horizon: i64) -> bool {
         // A row is known no sooner than it happens.
         let old = self.events.partition_point(|event| *event < horizon);
         let mut kept = 0;
@@ -125,6 +125,12 @@ impl Timeline {
             self.known.drain(kept..old);
             self.values.drain(kept * self.width..old * self.width);
         }
+        kept < old
+    }
+
+    /// What the rows say that are not kept; none: all of them are.
+    pub fn past(&self) -> Option<&Past> {
+        self.past.as_deref()
     }
 
     /// Puts what rows say that are not kept in the place of what there was.

@@ -1,9 +1,16 @@
 //! A feature view in the form that the kernel computes.
 
+use std::ops::Range;
+
 use tenon_core::Span;
 use tenon_core::spec::{Aggregate, FeatureViewSpec, Window};
 
 use super::{Kernel, PointInTimeError};
+
+/// What a vector's number at a place is called, counted from 0: `style[0]`.
+pub fn number(vector: &str, at: usize) -> String {
+    format!("{vector}[{at}]")
+}
 
 /// A feature view: which columns of its source mean what, and what to compute of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,12 +21,24 @@ pub struct View {
     pub event_time: String,
     /// The column with the moment by which the row was known, where that may be later.
     pub known_at: Option<String>,
-    /// The columns that features aggregate, each once.
+    /// What the values of a row are: the columns that features aggregate, each once, then each number of each vector.
     pub columns: Vec<String>,
+    /// The columns that hold vectors.
+    pub vectors: Vec<VectorColumn>,
     /// How long after its event a row still counts.
     pub ttl: Span,
-    /// The features, in the order of their declaration.
+    /// The features, in the order of their declaration; then each number of each vector feature, as a feature of its own.
     pub features: Vec<Feature>,
+}
+
+/// A column of vectors. What is known of one is known of each of its numbers, so that the newest vector is the newest of
+/// each of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VectorColumn {
+    /// The column of the source.
+    pub column: String,
+    /// Where its numbers stand in [`View::columns`].
+    pub values: Range<usize>,
 }
 
 /// One feature of a view.
@@ -73,11 +92,22 @@ impl View {
             let window = spec.window_of(feature);
             features.push(Feature { name: name.clone(), aggregate, column, window, q: feature.q, k: feature.k });
         }
+        let mut vectors: Vec<VectorColumn> = Vec::new();
+        for (name, vector) in &spec.vectors {
+            let values = columns.len()..columns.len() + vector.dimensions.get();
+            for (at, value) in values.clone().enumerate() {
+                columns.push(number(&vector.column, at));
+                let window = Window::Sliding(spec.ttl);
+                features.push(Feature::new(&number(name, at), Aggregate::Last, Some(value), window));
+            }
+            vectors.push(VectorColumn { column: vector.column.clone(), values });
+        }
         Ok(Self {
             entity: spec.entity.clone(),
             event_time: spec.event_time.clone(),
             known_at: spec.known_at.clone(),
             columns,
+            vectors,
             ttl: spec.ttl,
             features,
         })

@@ -132,21 +132,20 @@ async fn service(house: &House, caller: &Caller, asked: &Asked) -> Result<Servic
         let service = of_service(house, caller, service).await;
         return service.map_err(Refusal::missing("FeatureServiceNotFoundException"));
     }
-    let split = |name: &String| match name.split_once(':') {
-        Some((view, feature)) => Ok((view.to_owned(), feature.to_owned())),
-        None => Err(Problem::unprocessable(format!("`{name}` names no feature; it is written `view:feature`"))),
-    };
-    let named = asked.features.iter().map(split).collect::<Result<Vec<_>, _>>()?;
+    let named = asked.features.iter().map(|name| split(name)).collect::<Result<Vec<_>, _>>()?;
     if named.is_empty() {
         let sentence =
             "no feature is asked for: `features` lists them as `view:feature`, `feature_service` names a model";
         return Err(Problem::unprocessable(sentence).into());
     }
     let mut features = Vec::with_capacity(named.len());
-    for (view, feature) in named {
-        let resource = ResourceRef::new(ResourceKind::FeatureView, view.as_str());
-        must_exist(house, caller, &resource).map_err(Refusal::missing("FeatureViewNotFoundException"))?;
-        features.push(FeatureRef { view: view.parse().map_err(Problem::from)?, feature });
+    for (name, feature) in named {
+        let view = name.parse::<FeatureViewName>();
+        if view.is_err() {
+            let resource = ResourceRef::new(ResourceKind::FeatureView, name);
+            must_exist(house, caller, &resource).map_err(Refusal::missing("FeatureViewNotFoundException"))?;
+        }
+        features.push(FeatureRef { view: view.map_err(Problem::from)?, feature });
     }
     let views = features.iter().map(|feature| &feature.view);
     may_read(house, caller, views).await.map_err(Refusal::missing("FeatureViewNotFoundException"))?;
@@ -157,7 +156,15 @@ async fn service(house: &House, caller: &Caller, asked: &Asked) -> Result<Servic
         };
         Refusal::missing(class)(told(error))
     })?;
-    Ok(Service { features, selected: Arc::new(selected) })
+    Ok(Service { features, selected })
+}
+
+/// A view and its feature.
+fn split(name: &str) -> Result<(&str, String), Problem> {
+    match name.split_once(':') {
+        Some((view, feature)) => Ok((view, feature.to_owned())),
+        None => Err(Problem::unprocessable(format!("`{name}` names no feature; it is written `view:feature`"))),
+    }
 }
 
 /// How many entities there are.

@@ -86,6 +86,7 @@ fn every_route_says_what_it_asks_of_whoever_takes_it() {
     POST   /push                                          dataset.write on the dataset that the request names, or that its feature view reads
     POST   /write-to-online-store                         dataset.write on the dataset that the request names, or that its feature view reads
     POST   /api/v1/features/{service}/online              feature.read on each feature view of the model, after model.read
+    POST   /api/v1/features/{view}/nearest                feature.read on feature_view {view}
     GET    /api/v1/features/search                        company.read on the company
     POST   /tokens/invite                                 token.invite on the pod that the body names
     POST   /tokens/redeem                                 open: who has no token yet shows a code, which is good once; tries are limited
@@ -98,7 +99,7 @@ async fn knock(world: &World, decision: &str) -> Vec<(String, u16)> {
     for route in all().iter().filter(|route| !matches!(route.access, Access::Open(_))) {
         let path = route.path.replace("{id}", decision).replace("{dataset}", "flights").replace("{*tile}", "0/000.p/1");
         let path = path.replace("{deployment}", "late").replace("{model}", "late").replace("{index}", "0");
-        let path = path.replace("{service}", "late");
+        let path = path.replace("{service}", "late").replace("{view}", "aircraft");
         let path = match route.path.starts_with("/console") {
             true => path.replace("{version}", "late@1"),
             false => path.replace("{version}", "1"),
@@ -106,6 +107,7 @@ async fn knock(world: &World, decision: &str) -> Vec<(String, u16)> {
         let body = match route.path {
             "/api/v1/query" => json!({ "sql": "SELECT * FROM flights" }),
             "/api/v1/rollouts/{deployment}" => json!({ "version": "late@1" }),
+            "/api/v1/features/{view}/nearest" => json!({ "feature": "last_delay", "vector": [1] }),
             "/tokens/invite" => json!({ "person": "ana", "pod": "p" }),
             "/api/v1/tags" => json!({ "tag": "q1" }),
             "/api/v1/branches" => json!({ "branch": "audit", "datasets": ["flights"] }),

@@ -5,6 +5,7 @@ use tenon_company::Catalog;
 use tenon_core::spec::{ResourceKind, ResourceRef, SpecSet, ViewSpec};
 use tenon_core::{DeploymentName, ModelName, ModelVersionRef, MonitorName, Timestamp};
 use tenon_policy::Action;
+use tenon_watch::SkewPoint;
 
 use super::Context;
 use super::models::judged;
@@ -67,7 +68,7 @@ fn features(specs: &SpecSet) -> Result<Answer, Failure> {
     let json: Vec<Value> =
         specs.views().map(|view| json!({ "name": view.name, "pod": view.pod, "spec": view.spec })).collect();
     let rows = specs.views().flat_map(|view| {
-        view.spec.features().into_iter().map(move |feature| {
+        view.spec.readable().into_iter().map(move |feature| {
             let meaning = view.spec.meaning(feature).unwrap_or_default();
             let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
             [
@@ -154,10 +155,26 @@ fn monitors(platform: &Platform, specs: &SpecSet) -> Result<Answer, Failure> {
                 None => point.until.to_string(),
             },
         );
-        rows.push([name.to_string(), monitor.spec.deployment.to_string(), points.len().to_string(), last]);
-        json.push(json!({ "name": name, "deployment": monitor.spec.deployment, "measurements": points.len() }));
+        let looks = platform.watch.skew(name).during("reading the monitor")?;
+        let look = looks.last();
+        let again = look.map_or_else(|| "not looked at".to_owned(), served_again);
+        let measured = points.len();
+        rows.push([name.to_string(), monitor.spec.deployment.to_string(), measured.to_string(), last, again]);
+        let deployment = &monitor.spec.deployment;
+        json.push(json!({ "name": name, "deployment": deployment, "measurements": measured, "skew": look }));
     }
-    Answer::new(&json, table(&["monitor", "deployment", "measurements", "last"], rows))
+    Answer::new(&json, table(&["monitor", "deployment", "measurements", "last", "served as training sees it"], rows))
+}
+
+/// What a look at served features found.
+fn served_again(look: &SkewPoint) -> String {
+    let rows = count(look.rows);
+    match &look.most_often {
+        Some((feature, differ)) => {
+            format!("{}: of {rows} decisions, `{feature}` differs in {}", look.until, count(*differ))
+        }
+        None => format!("{}: {rows} decisions, none differs", look.until),
+    }
 }
 
 fn incidents(platform: &Platform) -> Result<Answer, Failure> {
@@ -224,13 +241,9 @@ fn describe_declared(platform: &Platform, specs: &SpecSet, name: &str) -> Result
             ]
         });
         let columns = dataset.spec.contract.columns.iter().map(|(column, promise)| {
-            let kind = serde_json::to_value(promise.data_type)
-                .ok()
-                .and_then(|v| v.as_str().map(str::to_owned))
-                .unwrap_or_default();
             [
                 column.clone(),
-                kind,
+                promise.data_type.to_string(),
                 if promise.nullable { "may be missing" } else { "always there" }.to_owned(),
                 promise.unit.clone().unwrap_or_default(),
             ]
@@ -278,13 +291,16 @@ fn describe_declared(platform: &Platform, specs: &SpecSet, name: &str) -> Result
     }
     if let Some((name, monitor)) = specs.monitors.iter().find(|(known, _)| known.as_str() == name) {
         let points = platform.watch.drift(&MonitorName::clone(name)).during("reading the monitor")?;
+        let looks = platform.watch.skew(&MonitorName::clone(name)).during("reading the monitor")?;
+        let again = looks.last().map(|look| format!("\nserved as training sees it: {}", served_again(look)));
         told.push(format!(
-            "monitor {name} of pod {}: {}\n{} measurements",
+            "monitor {name} of pod {}: {}\n{} measurements{}",
             monitor.pod,
             monitor.spec.description,
-            points.len()
+            points.len(),
+            again.unwrap_or_default()
         ));
-        json.insert("monitor".to_owned(), json!({ "spec": monitor.spec, "drift": points }));
+        json.insert("monitor".to_owned(), json!({ "spec": monitor.spec, "drift": points, "skew": looks }));
     }
     if told.is_empty() {
         return Err(Failure::Usage(format!(

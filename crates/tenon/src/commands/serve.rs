@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::follow::run_sources;
@@ -34,6 +35,7 @@ pub async fn serve(context: &Context, how: &Serve) -> Result<Answer, Failure> {
             how.listen
         )));
     }
+    platform.serving.warm_up().await;
     let listener = tokio::net::TcpListener::bind(how.listen).await.during("opening the door")?;
     let address = listener.local_addr().during("opening the door")?;
     let ready = match context.output {
@@ -43,8 +45,9 @@ pub async fn serve(context: &Context, how: &Serve) -> Result<Answer, Failure> {
     let stop = CancellationToken::new();
     let doors = tokio::spawn(tenon_server::serve(platform.doors(), listener, stop.clone().cancelled_owned()));
     let beside = beside::open(&platform, &context.background);
+    let ended = ended();
     announce(&ready)?;
-    serve_until(&platform, &context.background, ended()).await?;
+    serve_until(&platform, &context.background, ended).await?;
     beside.close().await?;
     stop.cancel();
     doors.await.during("serving")?.during("serving")?;
@@ -59,18 +62,18 @@ pub fn announce(line: &str) -> Result<(), Failure> {
     writeln!(out, "{line}").and_then(|()| out.flush()).during("telling the address")
 }
 
-/// Ctrl-C, or the signal that service managers send.
-pub async fn ended() {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-            return;
+/// Ctrl-C, or the signal that service managers send. Both are heard from this call on, and not only when it is waited for: who
+/// was told that the program is ready may end it at once.
+pub fn ended() -> impl Future<Output = ()> {
+    let heard = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match heard {
+            (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            },
+            _ => _ = tokio::signal::ctrl_c().await,
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
     }
 }
 

@@ -43,7 +43,7 @@ pub async fn decide(
 }
 
 /// What is not text is read as JSON; where it is none, the features say what they want instead.
-fn entity(pair: &str, is_no_text: impl Fn(&str) -> bool) -> Result<(String, Value), Failure> {
+pub fn entity(pair: &str, is_no_text: impl Fn(&str) -> bool) -> Result<(String, Value), Failure> {
     let (key, text) = pair.split_once('=').ok_or_else(|| Failure::Usage(format!("`{pair}` is not `KEY=VALUE`")))?;
     let value = match text {
         "" => Value::Null,

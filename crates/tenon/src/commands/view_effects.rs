@@ -60,7 +60,7 @@ pub fn effects(dir: &Path, plan: &Plan, specs: &SpecSet) -> Result<Vec<ViewEffec
             Some(after) if means_the_same(before.spec, after) => Becomes::Reworded,
             Some(_) => Becomes::AnotherMeaning,
         };
-        let features = before.spec.features().into_iter();
+        let features = before.spec.readable().into_iter();
         let features =
             features.filter(|feature| after.is_some_and(|after| !computed_alike(before.spec, after, feature)));
         effects.push(ViewEffect {
@@ -85,7 +85,9 @@ fn means_the_same(before: ViewSpec<'_>, after: ViewSpec<'_>) -> bool {
 fn computed_alike(before: ViewSpec<'_>, after: ViewSpec<'_>, feature: &str) -> bool {
     match (before, after) {
         (ViewSpec::Rows(before), ViewSpec::Rows(after)) => {
-            before.meaning().features.get(feature) == after.meaning().features.get(feature)
+            let (before, after) = (before.meaning(), after.meaning());
+            before.features.get(feature) == after.features.get(feature)
+                && before.vectors.get(feature) == after.vectors.get(feature)
         }
         (ViewSpec::Derived(before), ViewSpec::Derived(after)) => {
             before.meaning().features.get(feature) == after.meaning().features.get(feature)

@@ -17,6 +17,7 @@
 
 mod link;
 mod read;
+mod sample;
 mod sweep;
 mod write;
 
@@ -118,15 +119,6 @@ impl InRedis {
         self.known.read().clone()
     }
 
-    /// Why the view cannot be read now; none: it can.
-    pub(crate) fn why_not(&self) -> Option<String> {
-        match (self.redis.link.up(), self.known()) {
-            (Err(Down(why)), _) => Some(why.to_string()),
-            (Ok(_), None) => Some("it is being read again from the lake".to_owned()),
-            (Ok(_), Some(_)) => None,
-        }
-    }
-
     pub(crate) fn is_lost(&self) -> bool {
         self.known.read().is_none()
     }
@@ -206,4 +198,9 @@ impl LiveView {
     pub(crate) fn lose(&self, at: &InRedis) {
         self.settle(at, None, State { applied: None, newest: i64::MIN, began: NEVER, horizon: i64::MIN });
     }
+}
+
+/// A pattern that these bytes match, and perhaps some others.
+fn as_pattern(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| if b"*?[]\\^".contains(byte) { b'?' } else { *byte }).collect()
 }

@@ -36,6 +36,11 @@ impl Found {
         at.and_then(|at| self.rows[at].as_ref()).map_or_else(Rows::none, Timeline::rows)
     }
 
+    /// All rows, by entity.
+    pub(super) fn into_rows(self) -> impl Iterator<Item = Timeline> {
+        self.rows.into_iter().flatten()
+    }
+
     /// The two, of which the other has the greater keys and was read later.
     fn and(mut self, later: Self) -> Self {
         self.keys.extend(later.keys);
@@ -231,6 +236,6 @@ impl Wanted<'_> {
     }
 }
 
-fn read_again() -> Down {
+pub(super) fn read_again() -> Down {
     Down("it is being read again from the lake".into())
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use redis::{cmd, pipe};
 
 use super::super::Live;
-use super::{Down, LiveView, Redis};
+use super::{Down, LiveView, Redis, as_pattern};
 
 /// So many keys are looked at in one step.
 const KEYS_AT_ONCE: usize = 1_000;
@@ -35,11 +35,11 @@ impl Redis {
     pub(crate) async fn sweep(&self, kept: &Kept) -> Result<(), Down> {
         let up = self.link.up()?;
         let mut connection = up.reads.clone();
-        let every: String = self.prefix.chars().map(|c| if "*?[]\\^".contains(c) { '?' } else { c }).collect();
+        let pattern = [&as_pattern(self.prefix.as_bytes())[..], b"*"].concat();
         let mut at = 0_u64;
         loop {
             let mut scan = cmd("SCAN");
-            scan.arg(at).arg("MATCH").arg(format!("{every}*")).arg("COUNT").arg(KEYS_AT_ONCE);
+            scan.arg(at).arg("MATCH").arg(&pattern).arg("COUNT").arg(KEYS_AT_ONCE);
             let (next, keys): (u64, Vec<Vec<u8>>) = self.link.write(&up, scan.query_async(&mut connection)).await?;
             let mut gone: BTreeSet<&[u8]> = BTreeSet::new();
             let mut cursors: BTreeSet<Vec<u8>> = BTreeSet::new();

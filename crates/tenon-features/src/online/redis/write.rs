@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use redis::{Pipeline, Value, pipe};
 use tenon_query::point_in_time::{SourceRows, Timeline};
 
+use super::link::Up;
 use super::{CLOCKS_APART, Cursor, Down, InRedis, Known, LiveView, Redis, SLACK, State};
 
 /// More entities than this are not written in one transaction, during which the server answers nobody else: the view is
@@ -133,11 +134,8 @@ impl Redis {
             self.set(&mut tell, view, key, &timeline);
         }
         tell.cmd("SET").arg(self.cursor_key(view)).arg(&now.bytes);
-        match self.link.write(&up, tell.query_async::<Value>(&mut connection)).await? {
-            // Somebody else wrote since; the next try finds out what.
-            Value::Nil => Err(Down("its rows were changed by another at the same moment".into())),
-            _ => Ok(Some(now)),
-        }
+        self.told_if_watched(&up, &tell).await?;
+        Ok(Some(now))
     }
 
     /// Asks for the cursor of a view and for keys. From here on, nothing is executed on this connection when the cursor has
@@ -152,12 +150,14 @@ impl Redis {
         ask
     }
 
-    /// Writes a view as a new generation, and then the cursor that names it.
+    /// Writes a view as a new generation, and then the cursor that names it: under a watch, so that what an earlier try had left
+    /// on its way does not name its own generation afterwards.
     async fn replace(&self, view: &LiveView, rows: &SourceRows, record: super::ViewRecord) -> Result<Known, Down> {
         let horizon = record.horizon;
         let now = Known::of(Cursor { generation: self.next_generation(), record })?;
         let up = self.link.up()?;
         let mut connection = up.writes.clone();
+        self.link.write(&up, self.ask_under_watch(view, &[]).exec_async(&mut connection)).await?;
         let prefix = self.entity_prefix(view, now.cursor.generation);
         let mut order: Vec<usize> = (0..rows.len()).filter(|row| rows.events()[*row] >= horizon).collect();
         order.sort_by(|a, b| rows.key(*a).cmp(rows.key(*b)));
@@ -175,9 +175,19 @@ impl Redis {
             self.link.write(&up, tell.exec_async(&mut connection)).await?;
         }
         let mut tell = pipe();
+        tell.atomic();
         tell.cmd("SET").arg(self.cursor_key(view)).arg(&now.bytes);
-        self.link.write(&up, tell.exec_async(&mut connection)).await?;
+        self.told_if_watched(&up, &tell).await?;
         Ok(now)
+    }
+
+    /// Executes a transaction, unless somebody else wrote since the watch; the next try finds out what.
+    async fn told_if_watched(&self, up: &Up, tell: &Pipeline) -> Result<(), Down> {
+        let mut connection = up.writes.clone();
+        match self.link.write(up, tell.query_async::<Value>(&mut connection)).await? {
+            Value::Nil => Err(Down("its rows were changed by another at the same moment".into())),
+            _ => Ok(()),
+        }
     }
 
     /// Sets an entity's rows, for as long as they are of use.
