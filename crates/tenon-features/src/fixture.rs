@@ -52,7 +52,11 @@ pub fn files() -> Vec<SpecFile> {
 
 /// The company, with one file changed by replacing a text.
 pub fn specs(path: &str, from: &str, to: &str) -> SpecSet {
-    let mut files = files();
+    changed(files(), path, from, to)
+}
+
+/// Other files, with one changed by replacing a text.
+pub fn changed(mut files: Vec<SpecFile>, path: &str, from: &str, to: &str) -> SpecSet {
     for file in files.iter_mut().filter(|file| file.path == path) {
         assert!(file.text.contains(from), "{} in {}", from, file.text);
         file.text = file.text.replace(from, to);

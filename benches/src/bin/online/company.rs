@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use serde_json::{Map, json};
 use tenon_benches::{Fault, fault, tenon};
 use tenon_company::Catalog;
 use tenon_core::clock::ManualClock;
@@ -103,4 +105,21 @@ pub async fn store(
     let written = lake.write(&Principal::person("ana"), &"readings".parse()?, &source, vec![rows]).await?;
     let WriteOutcome::Committed { .. } = written else { return Err(fault("the readings were not taken")) };
     Ok(FeatureStore::open(FeatureStoreOptions { online, lake, catalog, clock }).await?)
+}
+
+/// The seconds of each of so many reads of one entity, as `decide` asks.
+pub async fn one_by_one(store: &FeatureStore, now: Timestamp, reads: usize) -> Result<Vec<f64>, Fault> {
+    let model = "fault".parse()?;
+    let entity = |sensor: usize| Map::from_iter([("sensor".to_owned(), json!(format!("s{sensor}")))]);
+    let entities: Vec<_> = (0..ENTITIES).map(entity).collect();
+    let mut seconds = Vec::with_capacity(reads);
+    for read in 0..reads {
+        let start = Instant::now();
+        let row = store.online(&model, &entities[read * 7 % ENTITIES], now).await?;
+        seconds.push(start.elapsed().as_secs_f64());
+        if row.values.len() != FEATURES || row.values.iter().any(Option::is_none) {
+            return Err(fault(format!("read {read} found {:?}", row.values)));
+        }
+    }
+    Ok(seconds)
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tenon_benches::{Fault, Figure, Report, fault, median, quantile};
 use tenon_core::Timestamp;
-use tenon_features::{FeatureStore, OnlinePlace, RedisPlace, Selected};
+use tenon_features::{OnlinePlace, RedisPlace, Selected};
 
 use crate::company::{self, ENTITIES, FEATURES};
 
@@ -97,7 +97,7 @@ pub async fn reads(folder: &Path, rows: RecordBatch, now: Timestamp, report: &mu
     let (mut ours, mut theirs) = (Took::default(), Took::default());
     for _ in 0..ROUNDS {
         theirs.turn(bare.reads(1).await?);
-        ours.turn(one_by_one(&store, now).await?);
+        ours.turn(company::one_by_one(&store, now, READS).await?);
     }
     tell("one entity", &ours, &theirs, report);
     let selected = store.select(&store.features_of(&"fault".parse()?)?)?;
@@ -153,23 +153,6 @@ impl Bare<'_> {
         }
         Ok(seconds)
     }
-}
-
-/// As `decide` asks.
-async fn one_by_one(store: &FeatureStore, now: Timestamp) -> Result<Vec<f64>, Fault> {
-    let model = "fault".parse()?;
-    let entity = |sensor: usize| Map::from_iter([("sensor".to_owned(), json!(format!("s{sensor}")))]);
-    let entities: Vec<_> = (0..ENTITIES).map(entity).collect();
-    let mut seconds = Vec::with_capacity(READS);
-    for read in 0..READS {
-        let start = Instant::now();
-        let row = store.online(&model, &entities[read * 7 % ENTITIES], now).await?;
-        seconds.push(start.elapsed().as_secs_f64());
-        if row.values.len() != FEATURES || row.values.iter().any(Option::is_none) {
-            return Err(fault(format!("read {read} found {:?}", row.values)));
-        }
-    }
-    Ok(seconds)
 }
 
 /// As Feast's door asks.

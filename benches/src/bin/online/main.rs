@@ -10,19 +10,18 @@ mod company;
 mod in_redis;
 
 use std::path::Path;
-use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::ipc::writer::StreamWriter;
 use parquet::arrow::ArrowWriter;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tenon_benches::{Fault, Figure, Peer, Report, Server, fault, median, quantile, work_folder};
 use tenon_core::clock::SystemClock;
 use tenon_core::{Clock, Timestamp};
 use tenon_features::OnlinePlace;
 
 use client::{Clients, TURN};
-use company::{ENTITIES, FEATURES, found, rows};
+use company::{FEATURES, found, rows};
 
 const CLIENTS: [usize; 2] = [1, 64];
 const ROUNDS: usize = 3;
@@ -148,18 +147,7 @@ async fn push(server: &Server, rows: &RecordBatch) -> Result<(), Fault> {
 async fn in_process(folder: &Path, rows: RecordBatch, now: Timestamp, report: &mut Report) -> Result<(), Fault> {
     let online = OnlinePlace::File(folder.join("online.redb"));
     let store = company::store(folder, online, rows, now).await?;
-    let model = "fault".parse()?;
-    let entity = |sensor: usize| Map::from_iter([("sensor".to_owned(), json!(format!("s{sensor}")))]);
-    let entities: Vec<_> = (0..ENTITIES).map(entity).collect();
-    let mut seconds = Vec::with_capacity(READS);
-    for read in 0..READS {
-        let start = Instant::now();
-        let row = store.online(&model, &entities[read * 7 % ENTITIES], now).await?;
-        seconds.push(start.elapsed().as_secs_f64());
-        if row.values.len() != FEATURES || row.values.iter().any(Option::is_none) {
-            return Err(fault(format!("read {read} found {:?}", row.values)));
-        }
-    }
+    let seconds = company::one_by_one(&store, now, READS).await?;
     report.add(Figure::cost("in process: median", median(&seconds) * 1e6, "µs").target(10.0));
     report.add(Figure::cost("in process: p99", quantile(&seconds, 0.99) * 1e6, "µs"));
     Ok(())

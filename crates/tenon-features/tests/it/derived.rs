@@ -7,11 +7,10 @@ use arrow::datatypes::Float32Type;
 use arrow::record_batch::RecordBatch;
 use serde_json::{Value, json};
 use tenon_core::spec::{SpecFile, SpecSet};
-use tenon_core::{ModelName, Timestamp};
 use tenon_features::{FeatureError, FeatureStatus, FeatureStore, Origin};
 
-use crate::World;
 use crate::fixture::{self, HOUR, MODEL, VIEW, flights};
+use crate::{World, model, moment};
 
 const DERIVED: &str = "pods/arrivals/derived/pressure.toml";
 
@@ -45,20 +44,7 @@ fn files() -> Vec<SpecFile> {
 }
 
 fn specs(path: &str, from: &str, to: &str) -> SpecSet {
-    let mut files = files();
-    for file in files.iter_mut().filter(|file| file.path == path) {
-        assert!(file.text.contains(from), "{from} in {}", file.text);
-        file.text = file.text.replace(from, to);
-    }
-    SpecSet::read(&files).unwrap()
-}
-
-fn model() -> ModelName {
-    ModelName::new("late_arrival").unwrap()
-}
-
-fn moment(hours: i64) -> Timestamp {
-    Timestamp::from_micros(hours * HOUR)
+    fixture::changed(files(), path, from, to)
 }
 
 contract! {

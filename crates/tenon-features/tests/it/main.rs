@@ -38,7 +38,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use tenon_company::Catalog;
 use tenon_core::clock::ManualClock;
-use tenon_core::{DatasetName, Digest, Principal, Timestamp};
+use tenon_core::{DatasetName, Digest, ModelName, Principal, Timestamp};
 use tenon_features::{FeatureError, FeatureStore, FeatureStoreOptions, OnlinePlace, RedisPlace};
 use tenon_lake::{BatchSource, Lake, LakeOptions, WriteOutcome};
 use tenon_ledger::{Ledger, LedgerOptions};
@@ -137,4 +137,14 @@ impl World {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// The model of the fixture.
+fn model() -> ModelName {
+    ModelName::new("late_arrival").unwrap()
+}
+
+/// So many hours after the beginning.
+fn moment(hours: i64) -> Timestamp {
+    Timestamp::from_micros(hours * fixture::HOUR)
 }

@@ -7,20 +7,16 @@ use std::time::{Duration, Instant};
 use redis::cmd;
 use serde_json::json;
 use tenon_core::clock::SystemClock;
-use tenon_core::{Clock, ModelName, Timestamp};
+use tenon_core::{Clock, Timestamp};
 use tenon_features::{FeatureError, FeatureStatus, FeatureStore, OnlinePlace, OnlineRow, RedisPlace};
 
-use crate::World;
 use crate::fixture::{HOUR, flights};
+use crate::{World, model};
 
 const TAILS: [&str; 4] = ["N1", "N2", "N3", "N99"];
 
 /// As long as a keeper may take to notice that the server is back, on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
-
-fn model() -> ModelName {
-    ModelName::new("late_arrival").unwrap()
-}
 
 async fn read(store: &FeatureStore, tail: &str, hour: i64) -> OnlineRow {
     let entities = json!({ "tailnum": tail });

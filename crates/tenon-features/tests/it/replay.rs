@@ -9,19 +9,11 @@ use serde_json::json;
 use tenon_core::{FeatureViewName, ModelName, Timestamp};
 use tenon_features::{FeatureError, FeatureStore, OnlineRow};
 
-use crate::World;
 use crate::fixture::{HOUR, VIEW, flights, specs};
+use crate::{World, model, moment};
 
 const DAYS: i64 = 6;
 const TAILS: [&str; 4] = ["N1", "N2", "N3", "N4"];
-
-fn model() -> ModelName {
-    ModelName::new("late_arrival").unwrap()
-}
-
-fn moment(hours: i64) -> Timestamp {
-    Timestamp::from_micros(hours * HOUR)
-}
 
 contract! {
     what_a_decision_read_is_what_its_training_row_says

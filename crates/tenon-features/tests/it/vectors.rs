@@ -7,12 +7,12 @@ use arrow::array::{
 };
 use arrow::datatypes::{Float32Type, Float64Type};
 use serde_json::json;
+use tenon_core::FeatureViewName;
 use tenon_core::spec::{Metric, SpecFile, SpecSet};
-use tenon_core::{FeatureViewName, ModelName, Timestamp};
 use tenon_features::{Asked, FeatureError, FeatureStore, Neighbours, To};
 
-use crate::World;
 use crate::fixture::{self, HOUR, MODEL, VIEW};
+use crate::{World, model, moment};
 
 const DERIVED: &str = "pods/arrivals/derived/taste.toml";
 
@@ -46,20 +46,7 @@ fn files() -> Vec<SpecFile> {
 }
 
 fn specs(path: &str, from: &str, to: &str) -> SpecSet {
-    let mut files = files();
-    for file in files.iter_mut().filter(|file| file.path == path) {
-        assert!(file.text.contains(from), "{from} in {}", file.text);
-        file.text = file.text.replace(from, to);
-    }
-    SpecSet::read(&files).unwrap()
-}
-
-fn model() -> ModelName {
-    ModelName::new("late_arrival").unwrap()
-}
-
-fn moment(hours: i64) -> Timestamp {
-    Timestamp::from_micros(hours * HOUR)
+    fixture::changed(files(), path, from, to)
 }
 
 type Style = Option<[f64; 3]>;
